@@ -1,0 +1,1 @@
+"""The ground floor: documents, vocabularies, maps, numbers, runs and reports. Nothing here imports torch."""
