@@ -1,0 +1,1 @@
+"""Made data with known truth, so that an effect can be proved without a download."""
