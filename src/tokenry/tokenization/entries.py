@@ -1,0 +1,171 @@
+"""What stands in a vocabulary: the class and script of every entry, and the entries no text can ever produce.
+
+Papers: Qtok: A Comprehensive Framework for Evaluating Multilingual Tokenizer Quality in Large Language Models (arXiv
+2410.12989; classes), Fishing for Magikarp: Automatically Detecting Under-trained Tokens in Large Language Models (arXiv
+2405.05417; unreachable entries).
+"""
+
+from collections.abc import Iterator
+
+from tokenry.core.alphabets import METASPACE, to_byte_level
+from tokenry.core.hf_json import alphabet_of, model_type
+from tokenry.core.splitting import script_of
+from tokenry.core.vocab import Kind, Vocab
+
+CLASSES = (
+    "special",
+    "unused",
+    "byte",
+    "fragment",
+    "character, letter",
+    "character, other",
+    "word start, letters",
+    "word start, other",
+    "inner, letters",
+    "inner, other",
+)
+_BATCH = 4096
+_NEIGHBOURS = "a e1.0zZ\n"
+_LETTERS = ("L", "M")
+
+
+def entry_classes(vocab: Vocab) -> list[str]:
+    """The class of every id, one of `CLASSES`; together they are a partition.
+
+    "byte" is a byte-fallback piece or a single byte that is no character by itself; "fragment" is a longer piece of one
+    or more characters cut inside one; "word start" begins with a space; "letters" means that all characters but the
+    space in front are letters or marks of one script.
+    """
+    found = []
+    for kind, data in zip(vocab.kinds.tolist(), vocab.tokens, strict=True):
+        if kind in (Kind.SPECIAL, Kind.UNUSED):
+            found.append("special" if kind == Kind.SPECIAL else "unused")
+        elif kind == Kind.BYTE:
+            found.append("byte")
+        else:
+            found.append(_class_of(data))
+    return found
+
+
+def _class_of(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "byte" if len(data) == 1 else "fragment"
+    body = text.removeprefix(" ")
+    letters = "letters" if _one_script(body) else "other"
+    if len(text) <= 1:
+        return "character, letter" if letters == "letters" else "character, other"
+    return f"{'word start' if text.startswith(' ') else 'inner'}, {letters}"
+
+
+def _one_script(text: str) -> bool:
+    import unicodedata
+
+    scripts = {script_of(char) for char in text} - {"Inherited"}
+    return len(scripts) == 1 and all(unicodedata.category(char)[0] in _LETTERS for char in text)
+
+
+def entry_scripts(vocab: Vocab) -> list[str]:
+    """The script of every id: "Latin", ..., "Mixed" where letters of several scripts meet, "Common" without letters,
+    "Fragment" where characters are cut, "Special" for control and unused ids."""
+    found = []
+    for data in vocab.tokens:
+        if data is None:
+            found.append("Special")
+            continue
+        try:
+            scripts = {script_of(char) for char in data.decode("utf-8")} - {"Common", "Inherited", "Unknown"}
+        except UnicodeDecodeError:
+            found.append("Fragment")
+            continue
+        found.append("Mixed" if len(scripts) > 1 else next(iter(scripts), "Common"))
+    return found
+
+
+def unreachable_entries(vocab: Vocab) -> dict[int, str]:
+    """Ids that no text can produce, with the reason.
+
+    "merges": the model, given exactly this entry, returns something else. For BPE no longer pre-token can produce the
+    entry either: within its span the same merges happen in the same order. "cut": the model would return it, but the
+    normaliser changes the entry's text, or the pre-tokeniser cuts inside it, alone and beside letters, digits,
+    punctuation, spaces and line breaks. Special and unused ids and entries matched before the model (added tokens) are
+    not looked at; byte fragments only by the model, since no text is a fragment alone.
+
+    Paper: Fishing for Magikarp (arXiv 2405.05417), section 3.1, sharpened for BPE.
+    """
+    added = {token["id"] for token in vocab.spec["added_tokens"]}
+    ids = [i for i, kind in enumerate(vocab.kinds.tolist()) if kind == Kind.NORMAL and i not in added]
+    found = {i: "merges" for i in ids if not _model_returns(vocab, i)}
+    rest = [(i, text) for i in ids if i not in found and (text := _text(vocab.tokens[i])) is not None]
+    for neighbours in (("", ""), ("\n", ""), ("a", ""), ("", "a"), (" ", ""), ("1", ""), (".", ""), ("a", "a")):
+        rest = list(_not_encoded(vocab, rest, *neighbours))
+    found.update({i: "cut" for i, text in rest if not _stays_whole(vocab, i, text)})
+    return found
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _model_returns(vocab: Vocab, token_id: int) -> bool:
+    """Whether the bare model, given the entry (as a word or inside one), returns it."""
+    tokenize, literal, model = vocab.backend.model.tokenize, vocab.literal(token_id), vocab.spec["model"]
+    if model_type(vocab.spec) == "WordPiece":
+        prefix = model.get("continuing_subword_prefix", "##")
+        if literal.startswith(prefix) and literal != prefix:
+            return any(token_id in _ids(tokenize(c + literal[len(prefix) :])) for c in _NEIGHBOURS)
+    elif suffix := model.get("end_of_word_suffix"):
+        if literal.endswith(suffix):
+            return _ids(tokenize(literal.removesuffix(suffix))) == [token_id]
+        return any(token_id in _ids(tokenize(literal + c)) for c in _NEIGHBOURS)
+    elif alphabet_of(vocab.spec) == "byte-level" and to_byte_level(vocab.tokens[token_id]) != literal:
+        # Spelled outside the byte alphabet: no text is ever spelled so.
+        return False
+    return _ids(tokenize(literal)) == [token_id]
+
+
+def _ids(tokens: list) -> list[int]:
+    return [token.id for token in tokens]
+
+
+def _not_encoded(vocab: Vocab, entries: list[tuple[int, str]], before: str, after: str) -> Iterator[tuple[int, str]]:
+    """The entries whose id does not turn up when their text is encoded between two neighbours."""
+    for start in range(0, len(entries), _BATCH):
+        some = entries[start : start + _BATCH]
+        for entry, ids in zip(some, vocab.encode([before + text + after for _, text in some]), strict=True):
+            if entry[0] not in ids:
+                yield entry
+
+
+def _stays_whole(vocab: Vocab, token_id: int, text: str) -> bool:
+    """Whether some pre-token holds the whole entry, so that a text may exist in which the model returns it."""
+    backend, wanted, model = vocab.backend, vocab.literal(token_id), vocab.spec["model"]
+    wanted = wanted.removeprefix(model.get("continuing_subword_prefix") or "")
+    wanted = wanted.removesuffix(model.get("end_of_word_suffix") or "")
+    for before in ("", "a", ".", "\n", " "):
+        for after in ("", "a", "e", "l", "s", "1", ".", " a"):
+            whole = before + text + after
+            if backend.normalizer is not None:
+                whole = backend.normalizer.normalize_str(whole)
+            words = [whole]
+            if backend.pre_tokenizer is not None:
+                words = [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(whole)]
+            if any(wanted in word for word in words):
+                return True
+    return False
+
+
+def shown(vocab: Vocab, token_id: int) -> str:
+    """An entry as a reader sees it: its text, broken bytes escaped; the stored string of a special entry."""
+    data = vocab.tokens[token_id]
+    return vocab.literal(token_id) if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def is_space(data: bytes | None) -> bool:
+    """Whether an entry adds white space only."""
+    text = _text(data or b"")
+    return bool(text) and text.replace(METASPACE, " ").isspace()

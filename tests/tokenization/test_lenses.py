@@ -1,0 +1,146 @@
+"""Each lens says what direct computation says."""
+
+import numpy as np
+import pytest
+from audited_tokenizers import byte_level, made_documents, sentencepiece, word_piece
+
+from tokenry.core.intervals import ratio_interval
+from tokenry.core.vocab import Kind
+from tokenry.tokenization import lenses
+from tokenry.tokenization.counting import count
+
+DOCUMENTS = made_documents(60)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return count(byte_level(), DOCUMENTS)
+
+
+def test_compression_by_source_adds_up(counts):
+    found = lenses.compression(counts)
+    table = found.tables["sources"]
+    assert sum(table["tokens"]) == found.facts["n_tokens"] == counts.n_tokens
+    assert sum(table["bytes"]) == found.facts["n_bytes"]
+    assert sum(table["documents"]) == found.facts["n_documents"] == len(DOCUMENTS)
+    assert found.facts["bytes_per_token"].value == pytest.approx(counts.n_bytes / counts.n_tokens, rel=1e-12)
+    for source, rate in zip(table["source"], table["bytes_per_token"], strict=True):
+        of = [i for i, (_, s) in enumerate(DOCUMENTS) if s == source]
+        assert rate == pytest.approx(counts.bytes_D[of].sum() / counts.tokens_D[of].sum(), rel=1e-12)
+
+
+def test_one_source_gets_no_table_and_few_documents_a_warning():
+    found = lenses.compression(count(byte_level(), [("some text", "")]))
+    assert not found.tables
+    assert "1 document" in found.warnings[0]
+    assert np.isnan(found.facts["bytes_per_token"].low)
+
+
+def test_fertility_and_whole_words_by_hand():
+    """The first word of a text has no space before it; the library shows it so behind a bracket."""
+    vocab = sentencepiece()
+    found = lenses.words(count(vocab, [("the the", ""), ("dog", "")]))
+    n = {text: len(ids) for text, ids in zip(_SHOWN, vocab.encode(_SHOWN), strict=True)}
+    lengths = [n["(the"] - n["("], n["( the"] - n["("], n["(dog"] - n["("]]
+    assert found.facts["n_words"] == 3
+    assert found.facts["tokens_per_word"].value == pytest.approx(sum(lengths) / 3)
+    assert found.facts["whole_word_share"].value == pytest.approx(sum(k == 1 for k in lengths) / 3)
+    assert lengths[1] == 1 < lengths[0], "the space makes the difference"
+
+
+_SHOWN = ["(", "(the", "( the", "(dog"]
+
+
+def test_a_text_without_words_says_so():
+    found = lenses.words(count(byte_level(), [("... !!!", "")]))
+    assert found.facts["tokens_per_word"] is None
+    assert found.warnings
+
+
+def test_grouping_documents_keeps_the_value_and_the_width():
+    rng = np.random.default_rng(0)
+    tokens_D = rng.integers(50, 500, 30_000)
+    bytes_D = tokens_D * 4 + rng.integers(-50, 50, 30_000)
+    grouped = lenses.ratio(bytes_D, tokens_D, seed=1)
+    plain = ratio_interval(bytes_D, tokens_D, seed=1, n_resamples=300)
+    assert grouped.value == pytest.approx(plain.value, rel=1e-12)
+    assert grouped.n == 30_000
+    # Both widths are bootstrap estimates from >= 300 draws: each is within about 10 % of the truth (2 sigma).
+    assert (grouped.high - grouped.low) / (plain.high - plain.low) == pytest.approx(1, abs=0.2)
+
+
+def test_scripts_of_vocabulary_and_text(counts):
+    table = lenses.scripts(counts).tables["scripts"]
+    rows = dict(zip(table["script"], range(len(table["script"])), strict=True))
+    assert sum(table["entries"]) == counts.vocab.size
+    assert sum(table["share_of_text"]) == pytest.approx(1)
+    plain = count(byte_level(), [("дом", ""), ("abc 123", "")])
+    table = lenses.scripts(plain).tables["scripts"]
+    rows = dict(zip(table["script"], table["bytes"], strict=True))
+    assert rows["Cyrillic"] == 6
+    assert rows["Latin"] == 3
+    assert rows["Common"] == 4
+
+
+def test_classes_sum_to_the_whole(counts):
+    found = lenses.classes(counts)
+    table = found.tables["classes"]
+    assert sum(table["entries"]) == counts.vocab.size == found.facts["vocab_size"]
+    assert sum(table["share_of_entries"]) == pytest.approx(1)
+    assert sum(table["share_of_tokens"]) == pytest.approx(1)
+
+
+def test_byte_fallback_and_unknown_tokens_are_counted():
+    fallback = count(sentencepiece(), [("xЖ", "")])
+    # The sample has no entry for the letter: its two bytes are two byte pieces.
+    share = lenses.classes(fallback).facts["byte_fallback_share"]
+    n_byte = int((fallback.vocab.kinds[fallback.vocab.encode(["xЖ"])[0]] == Kind.BYTE).sum())
+    assert share == pytest.approx(n_byte / fallback.n_tokens)
+    unknown = count(word_piece(), [("fox 𝔘", "")])
+    found = lenses.classes(unknown)
+    assert found.facts["unknown_tokens"] == 1
+    assert found.warnings
+
+
+def test_unused_entries_are_those_never_counted(counts):
+    found = lenses.reachability(counts)
+    plain = np.flatnonzero(counts.vocab.kinds <= Kind.BYTE)
+    assert found.facts["unused_tokens"] == sum(counts.tokens_V[i] == 0 for i in plain)
+    assert found.facts["unreachable_tokens"] <= found.facts["unused_tokens"]
+
+
+def test_evenness_is_one_for_equal_use_and_falls_when_one_token_rules(counts):
+    vocab = byte_level()
+    equal = count(vocab, [("a.b.", "")])
+    assert lenses.evenness(count(vocab, [("ab", ""), ("!", "")])).facts["renyi_efficiency"] == pytest.approx(1)
+    skewed = count(vocab, [("!" * 51 + " a", "")])
+    assert lenses.evenness(skewed).facts["renyi_efficiency"] < lenses.evenness(equal).facts["renyi_efficiency"]
+    used = counts.tokens_V[counts.tokens_V > 0]
+    p = used / used.sum()
+    closed_form = np.log((p**2.5).sum()) / (1 - 2.5) / np.log(len(p))
+    assert lenses.evenness(counts).facts["renyi_efficiency"] == pytest.approx(closed_form, rel=1e-9)
+
+
+def test_special_tokens_written_in_the_text_are_reported(counts):
+    found = lenses.specials(counts)
+    assert any("special tokens" in warning for warning in found.warnings), "one document spells <|endoftext|> out"
+    assert not lenses.specials(count(byte_level(), [("plain", "")])).warnings
+
+
+def test_white_space_share_by_hand():
+    vocab = byte_level()
+    counts = count(vocab, [("\n", ""), ("a", "")])
+    assert lenses.white_space(counts).facts["white_space_token_share"] == pytest.approx(0.5)
+
+
+def test_losses_are_shown():
+    found = lenses.round_trip(count(word_piece(), [("Two  Spaces", "a")]))
+    assert found.facts["round_trip_failures"] == found.facts["round_trip_failures.lost"] == 1
+    assert found.tables["losses"]["document"] == [0]
+    assert found.warnings
+
+
+def test_every_base_lens_is_a_function_of_this_file():
+    assert all(
+        target.endswith(f":{name}") and callable(getattr(lenses, name)) for name, target in lenses.LENSES.items()
+    )
