@@ -1,0 +1,225 @@
+"""Matching pursuit: against scikit-learn, its two forms against each other, and its laws."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import orthogonal_mp
+
+from tokenry.transplant import omp
+from tokenry.transplant.omp import combine, held_out_anchors, matching_pursuit
+
+FORMS = ("gemm", "gram")
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def dense(picks, weights, n):
+    out = np.zeros((len(picks), n))
+    for row, ids, values in zip(out, picks, weights, strict=True):
+        row[ids[ids >= 0]] = values[ids >= 0]
+    return out
+
+
+def world(seed, n_targets=12, n_anchors=40, width=16):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n_targets, width)), rng.standard_normal((n_anchors, width))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(3))
+def test_it_equals_scikit_learn_on_unit_atoms(form, seed):
+    targets, anchors = world(seed, n_targets=30, n_anchors=200, width=48)
+    anchors = unit(anchors)
+    picks, weights = matching_pursuit(targets, anchors, k=9, form=form)
+    peer = orthogonal_mp(anchors.T, targets.T, n_nonzero_coefs=9).T
+    assert np.array_equal(np.sort(picks, axis=1), np.array([np.flatnonzero(row) for row in peer]))
+    np.testing.assert_allclose(dense(picks, weights, 200), peer, atol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 8), st.booleans())
+def test_both_forms_pick_the_same_atoms_and_weights(seed, k, normalize):
+    targets, anchors = world(seed)
+    first = matching_pursuit(targets, anchors, k=k, form="gemm", normalize=normalize)
+    second = matching_pursuit(targets, anchors, k=k, form="gram", normalize=normalize)
+    assert np.array_equal(first[0], second[0])
+    np.testing.assert_allclose(first[1], second[1], atol=1e-9)
+
+
+@given(st.integers(0, 10_000), st.sampled_from(FORMS))
+def test_the_residual_never_grows_and_is_orthogonal_to_every_pick(seed, form):
+    targets, anchors = world(seed)
+    before = np.linalg.norm(targets, axis=1)
+    for k in range(1, 9):
+        picks, weights = matching_pursuit(targets, anchors, k=k, form=form)
+        residual = targets - combine(picks, weights, anchors)
+        after = np.linalg.norm(residual, axis=1)
+        assert (after <= before + 1e-9).all()
+        for row, ids in zip(residual, picks, strict=True):
+            assert np.abs(anchors[ids[ids >= 0]] @ row).max() < 1e-9
+        before = after
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_planted_sparse_weights_are_recovered(form):
+    # In width 256 the 100 atoms have coherence near 0.2: three of them are found exactly.
+    rng = np.random.default_rng(0)
+    anchors = unit(rng.standard_normal((100, 256)))
+    truth = np.zeros((20, 100))
+    for row in truth:
+        row[rng.choice(100, 3, replace=False)] = rng.choice([-1, 1], 3) * rng.uniform(1, 2, 3)
+    picks, weights = matching_pursuit(truth @ anchors, anchors, k=10, form=form)
+    np.testing.assert_allclose(dense(picks, weights, 100), truth, atol=1e-12)
+    assert ((picks >= 0).sum(axis=1) == 3).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_as_many_picks_as_the_rank_leave_no_residual(form):
+    targets, anchors = world(5, n_anchors=30, width=6)
+    picks, weights = matching_pursuit(targets, anchors, k=20, form=form, tolerance=0)
+    np.testing.assert_allclose(combine(picks, weights, anchors), targets, atol=1e-9)
+    assert (picks[:, 6:] == -1).all()
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_anchor_in_the_span_of_the_picks_stops_the_pursuit(form):
+    # The third anchor is the sum of the first two; what is left of the target is orthogonal to all.
+    anchors = np.array([[1.0, 0, 0], [0, 1, 0], [1, 1, 0]])
+    picks, weights = matching_pursuit(np.array([[2.0, -1.0, 5.0]]), anchors, k=3, form=form)
+    assert (picks[0] >= 0).sum() == 2
+    np.testing.assert_allclose(combine(picks, weights, anchors), [[2, -1, 0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_zero_rows_are_never_picked_and_zero_targets_pick_nothing(form, normalize):
+    targets, anchors = world(2)
+    targets[3] = 0
+    anchors[[0, 7, 39]] = 0
+    picks, weights = matching_pursuit(targets, anchors, k=40, form=form, normalize=normalize)
+    assert not np.isin(picks, [0, 7, 39]).any()
+    assert (picks[3] == -1).all()
+    assert not weights[3].any()
+    assert picks.dtype == np.int64
+    assert picks.shape == weights.shape == (12, 40)
+
+
+def test_all_anchors_zero_gives_nothing_rather_than_an_error():
+    picks, weights = matching_pursuit(np.ones((2, 3)), np.zeros((4, 3)), k=2)
+    assert (picks == -1).all()
+    assert not weights.any()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_normalising_changes_the_choice_but_not_the_meaning_of_weights(form):
+    anchors = np.array([[100.0, 0.0], [1.0, 1.0]])
+    target = np.array([[1.0, 0.9]])
+    assert matching_pursuit(target, anchors, k=1, form=form)[0][0, 0] == 0
+    picks, weights = matching_pursuit(target, anchors, k=1, form=form, normalize=True)
+    assert picks[0, 0] == 1
+    np.testing.assert_allclose(weights[0, 0], 0.95)
+
+
+def test_a_linear_map_of_the_anchors_maps_what_is_rebuilt():
+    # With zero residual the base row is the donor row times the map, whatever the map.
+    targets, anchors = world(4, width=6)
+    other = np.random.default_rng(9).standard_normal((6, 11))
+    picks, weights = matching_pursuit(targets, anchors, k=6, tolerance=0)
+    np.testing.assert_allclose(combine(picks, weights, anchors @ other), targets @ other, atol=1e-8)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_scale_of_the_donor_changes_neither_picks_nor_weights(form):
+    targets, anchors = world(6)
+    plain = matching_pursuit(targets, anchors, k=5, form=form)
+    scaled = matching_pursuit(targets * 1e-4, anchors * 1e-4, k=5, form=form)
+    assert np.array_equal(plain[0], scaled[0])
+    np.testing.assert_allclose(plain[1], scaled[1], rtol=1e-8)
+
+
+def test_float32_agrees_between_forms_on_a_realistic_shape():
+    rng = np.random.default_rng(1)
+    anchors = rng.standard_normal((500, 256), dtype=np.float32)
+    targets = rng.standard_normal((40, 256), dtype=np.float32)
+    first, second = (matching_pursuit(targets, anchors, k=24, form=form) for form in FORMS)
+    assert np.array_equal(first[0], second[0])
+    np.testing.assert_allclose(first[1], second[1], atol=2e-6)
+    assert first[1].dtype == second[1].dtype == np.float32
+
+
+@pytest.mark.parametrize("memory_mb", [1, 4])
+def test_a_small_memory_bound_evicts_gram_rows_and_changes_nothing(memory_mb):
+    # 1 MB keeps 32 of the 2,000 rows in float64: far fewer than the targets pick together.
+    targets, anchors = world(8, n_targets=50, n_anchors=2000, width=48)
+    wide = matching_pursuit(targets, anchors, k=12, form="gemm")
+    tight = matching_pursuit(targets, anchors, k=12, form="gram", memory_mb=memory_mb)
+    assert np.array_equal(wide[0], tight[0])
+    np.testing.assert_allclose(wide[1], tight[1], atol=1e-9)
+
+
+def test_batches_do_not_change_the_result(monkeypatch):
+    targets, anchors = world(3, n_targets=33)
+    whole = matching_pursuit(targets, anchors, k=5, form="gemm")
+    parts = [matching_pursuit(row[None], anchors, k=5, form="gemm") for row in targets]
+    assert np.array_equal(whole[0], np.concatenate([p for p, _ in parts]))
+    tiny = matching_pursuit(targets, anchors, k=5, form="gemm", memory_mb=0)
+    assert np.array_equal(whole[0], tiny[0])
+
+
+def test_torch_tensors_give_what_numpy_gives():
+    torch = pytest.importorskip("torch")
+    targets, anchors = world(7)
+    picks, weights = matching_pursuit(torch.from_numpy(targets), torch.from_numpy(anchors), k=6)
+    expected = matching_pursuit(targets, anchors, k=6, form="gemm")
+    assert picks.dtype == torch.int64
+    assert np.array_equal(picks.numpy(), expected[0])
+    np.testing.assert_allclose(weights.numpy(), expected[1], atol=1e-12)
+    if torch.cuda.is_available():
+        on_gpu = matching_pursuit(torch.from_numpy(targets).cuda(), torch.from_numpy(anchors).cuda(), k=6)
+        assert np.array_equal(on_gpu[0].cpu().numpy(), expected[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"k": 41}, "need 1 <= k <= 40"),
+        ({"k": 0}, "need 1 <= k"),
+        ({"form": "fast"}, "'auto', 'gemm' or 'gram'"),
+        ({"targets_BD": np.ones((2, 3))}, "do not fit"),
+        ({"targets_BD": np.ones((2, 16), dtype=np.float32)}, "both float32 or both float64"),
+        ({"targets_BD": np.full((2, 16), np.nan)}, "not finite"),
+        ({"anchors_ND": np.full((40, 16), np.inf)}, "not finite"),
+        ({"targets_BD": [[1.0]]}, "two numpy arrays"),
+    ],
+)
+def test_what_cannot_be_pursued_is_refused(change, sentence):
+    targets, anchors = world(0)
+    arguments = {"targets_BD": targets, "anchors_ND": anchors, "k": 3, **change}
+    with pytest.raises(ValueError, match=sentence):
+        matching_pursuit(arguments.pop("targets_BD"), arguments.pop("anchors_ND"), **arguments)
+
+
+def test_held_out_anchors_are_rebuilt_where_the_two_spaces_are_one_map_apart():
+    rng = np.random.default_rng(0)
+    # Rows near a 12-dimensional space, as trained embeddings are; the base is a rotation of the donor plus noise.
+    donor = rng.standard_normal((400, 12)) @ rng.standard_normal((12, 32)) + 0.05 * rng.standard_normal((400, 32))
+    base = donor @ rng.standard_normal((32, 24)) + 0.05 * rng.standard_normal((400, 24)) + 0.5
+    found = held_out_anchors(donor, base, k=16)
+    assert found.n == 64
+    assert found.pursuit > 0.95
+    assert found.pursuit > found.mean + 0.5
+    assert abs(found.random) < 0.5
+    with pytest.raises(ValueError, match="same two or more"):
+        held_out_anchors(donor[:3], base[:4], k=2)
+
+
+def test_importing_the_module_needs_neither_torch_nor_numba():
+    import subprocess
+    import sys
+
+    code = "import sys, tokenry.transplant.omp; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert omp.__name__ == "tokenry.transplant.omp"
