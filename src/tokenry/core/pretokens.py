@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from tokenry.core.cutters import Cutter
 from tokenry.core.hashing import fingerprint
+from tokenry.core.progress import Progress
 
 _FORMAT = "1"
 MOST_SOURCES = 1000
@@ -169,12 +170,14 @@ def count_pretokens(
             batch.set_column(batch.schema.get_field_index("source"), "source", _blank(len(batch))) for batch in batches
         )
     tally = _Tally()
-    if workers > 1:
-        _count_in_pool(batches, spec, workers, tally)
-    else:
-        for origin, texts in _by_source(batches, tally):
-            tally.cut(cutter, origin, texts)
-    if not tally.n_docs:
+    with Progress("counting words") as progress:
+        tasks = _by_source(batches, tally, progress)
+        if workers > 1:
+            _count_in_pool(tasks, spec, workers, tally)
+        else:
+            for origin, texts in tasks:
+                tally.cut(cutter, origin, texts)
+    if not sum(tally.n_bytes.values()):
         raise ValueError(
             "the data hold no text; need at least one non-empty document. Is the text column right (--text)?"
         )
@@ -327,9 +330,10 @@ def _blank(n: int) -> pa.Array:
     return pa.array([""], pa.string()).take(pa.array(np.zeros(n, np.int64)))
 
 
-def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally) -> Iterator[tuple[str, list[str]]]:
+def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally, progress: Progress) -> Iterator[tuple[str, list[str]]]:
     """(source, texts) of each batch; documents and bytes are added to the tally."""
     for batch in batches:
+        progress.add(len(batch))
         texts, origins = batch.column("text"), batch.column("source")
         if texts.null_count:
             batch = batch.filter(pc.is_valid(texts))
@@ -347,7 +351,7 @@ def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally) -> Iterator[tup
             yield origin, part.to_pylist()
 
 
-def _count_in_pool(batches: Iterator[pa.RecordBatch], spec: dict, workers: int, tally: _Tally) -> None:
+def _count_in_pool(tasks: Iterator[tuple[str, list[str]]], spec: dict, workers: int, tally: _Tally) -> None:
     """Cut in several processes; at most two tasks a worker are in flight, so the text is not piled up."""
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
     from multiprocessing import get_context
@@ -355,7 +359,7 @@ def _count_in_pool(batches: Iterator[pa.RecordBatch], spec: dict, workers: int, 
     needed = {key: spec.get(key) for key in ("normalizer", "pre_tokenizer", "added_tokens", "model")}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(needed,)) as pool:
         pending: set = set()
-        for task in _by_source(batches, tally):
+        for task in tasks:
             if len(pending) >= 2 * workers:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:

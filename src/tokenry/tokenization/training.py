@@ -202,7 +202,7 @@ def by_merges(plan: Plan, source: object, *, size: int | None, min_count: int, m
         "vocab": {entry: i for i, entry in enumerate(entries)},
         "merges": [[entries[left], entries[right]] for left, right, _ in merges.tolist()],
     }
-    return finish(plan, model, len(entries), {token["content"]: i for i, token in enumerate(plan.first)})
+    return finish(plan, model, n_entries=len(entries), place={t["content"]: i for i, t in enumerate(plan.first)})
 
 
 def counted(source: object, spec: dict, reading: dict) -> Pretokens:
@@ -255,7 +255,7 @@ def _fallback(plan: Plan, character: str, place: dict[str, int]) -> list[int]:
     return [place[plan.spec["model"]["unk_token"]]]
 
 
-def finish(plan: Plan, model: dict, n_entries: int, place: dict[str, int]) -> Vocab:
+def finish(plan: Plan, model: dict, *, n_entries: int, place: dict[str, int]) -> Vocab:
     """Give the added tokens their ids and build the vocabulary."""
     place = place | {token["content"]: n_entries + i for i, token in enumerate(plan.last)}
     added = sorted(

@@ -54,4 +54,4 @@ def train_unigram(plan: Plan, source: object, *, size: int, reading: dict) -> Vo
         pieces = pieces[: len(first)] + [[name, least] for name in named] + rest
     place = {piece: i for i, (piece, _) in enumerate(pieces)}
     model = {**plan.spec["model"], "vocab": pieces, "unk_id": place.get(unk)}
-    return finish(plan, model, len(pieces), {token: place[token] for token in first})
+    return finish(plan, model, n_entries=len(pieces), place={token: place[token] for token in first})

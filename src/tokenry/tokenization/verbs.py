@@ -30,7 +30,9 @@ def train_to_folder(
         model = Vocab.open(like) if like else None
         vocab = train(source, like=model, **reading, **options)
         vocab.to_hf(folder)
-        write_run(folder, verb="tokenizer train", arguments={**options, "like": like, **reading}, seed=None, inputs=source)
+        write_run(
+            folder, verb="tokenizer train", arguments={**options, "like": like, **reading}, seed=None, inputs=source
+        )
     facts = {
         "vocab_size": vocab.size,
         "n_merges": len(vocab.merges),
@@ -44,14 +46,16 @@ def train_to_folder(
 def extend_to_folder(
     tokenizer: str, source: list[str], out: Path, *, reading: dict, overwrite: bool = False, **options
 ) -> Report:
-    """Extend `tokenizer` by tokens learned from `source` and write the result to `out`; returns the Extension's Report."""
+    """Extend `tokenizer` by tokens learned from `source`, write it to `out`, and return the Extension's Report."""
     from tokenry.tokenization.extend import extend
 
     with atomic_folder(out, overwrite=overwrite) as folder:
         extension = extend(Vocab.open(tokenizer), source, **reading, **options)
         extension.vocab.to_hf(folder)
         extension.report.save(folder / "report")
-        write_run(folder, verb="tokenizer extend", arguments={**options, **reading}, seed=None, inputs=[tokenizer, *source])
+        write_run(
+            folder, verb="tokenizer extend", arguments={**options, **reading}, seed=None, inputs=[tokenizer, *source]
+        )
     extension.report.facts["folder"] = str(out)
     return extension.report
 
@@ -63,7 +67,10 @@ def split_report(tokenizer: str, text: str) -> Report:
     vocab = Vocab.open(tokenizer)
     ids = [int(i) for i in vocab.encode([text])[0]]
     pieces = [vocab.tokens[i] for i in ids]
-    shown = [vocab.literal(i) if p is None else p.decode("utf-8", "backslashreplace") for i, p in zip(ids, pieces, strict=True)]
+    shown = [
+        vocab.literal(i) if p is None else p.decode("utf-8", "backslashreplace")
+        for i, p in zip(ids, pieces, strict=True)
+    ]
     table = pa.table(
         {
             "id": ids,

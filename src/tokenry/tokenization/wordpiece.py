@@ -55,7 +55,8 @@ def train_wordpiece(plan: Plan, source: object, *, size: int, min_count: int, re
             names.append(names[left] + names[right])
     entries = dict.fromkeys(fixed + [_stored(name, prefix) for name in names[len(fixed) :]])
     place = {entry: i for i, entry in enumerate(entries)}
-    return finish(plan, {**plan.spec["model"], "vocab": place}, len(place), {token: place[token] for token in fixed})
+    model = {**plan.spec["model"], "vocab": place}
+    return finish(plan, model, n_entries=len(place), place={token: place[token] for token in fixed})
 
 
 def _characters(words: object, counts: np.ndarray) -> tuple[list[str], list[str]]:
