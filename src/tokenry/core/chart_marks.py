@@ -59,7 +59,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_labels(ticks: list[float]) -> list[str]:
-    """Labels of one axis: the same decimals along even steps; thousands as k, millions as M, billions as G."""
+    """Labels of one axis: the same decimals along even steps; then k, M, G, T and P."""
     if not ticks:
         return []
     top = max(abs(tick) for tick in ticks)
@@ -73,9 +73,9 @@ def tick_labels(ticks: list[float]) -> list[str]:
 
 
 def _scaled(tick: float, top: float) -> str:
-    if top >= 1e15 or 0 < top < 1e-3:
+    if top >= 1e18 or 0 < top < 1e-3:
         return f"{tick:.3g}".replace("-", "−") if tick else "0"
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if top >= size:
             return _trimmed(tick / (1e3 if letter == "k" else size)) + (letter if tick else "")
     return _trimmed(tick)
