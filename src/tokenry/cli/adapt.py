@@ -67,6 +67,7 @@ def adapt(
         float | None, typer.Option(help="Share of training text from --eval, against forgetting.")
     ] = None,
     keep_control: Annotated[bool, typer.Option("--keep-control", help="Write the control beside the model.")] = False,
+    heldout_bytes: Annotated[int, typer.Option(help="Most held-out text to score; more narrows intervals.")] = 40_000,
     demo: Annotated[bool, typer.Option("--demo", help="Use the model and the text carried in the package.")] = False,
     seed: SeedOption = 0,
     device: DeviceOption = None,
@@ -89,8 +90,8 @@ def adapt(
         AdaptArguments(
             model=model, data=data or [], out=out, evaluate=evaluate, size=size, add=add, replace=replace,
             method=method, heal_steps=heal_steps, batch=batch, length=length, rate=rate, objective=objective,
-            control=not no_control, keep_control=keep_control, replay=replay, demo=demo, seed=seed, device=device,
-            dtype=dtype, limit=limit, text=text_column, skip_bad=skip_bad, overwrite=overwrite, resume=resume,
-            as_json=as_json,
+            control=not no_control, keep_control=keep_control, replay=replay, heldout_bytes=heldout_bytes, demo=demo,
+            seed=seed, device=device, dtype=dtype, limit=limit, text=text_column, skip_bad=skip_bad,
+            overwrite=overwrite, resume=resume, as_json=as_json,
         )
     )  # fmt: skip

@@ -7,7 +7,6 @@ from pathlib import Path
 from tokenry.cli.output import command_line, show, sources
 
 DEMO = {"size": 2048, "heal_steps": 150, "rate": 5e-3, "replay": 0.25, "prompt": "Once upon a time"}
-DEMO_SIZES = {"heldout_bytes": 60_000, "general_bytes": 40_000, "probe_bytes": 16_000}
 """What `--demo` sets besides model and text where nothing else is typed: four times the old vocabulary, about a minute
 of training, every fourth training sequence from the stories the model already knows."""
 
@@ -32,6 +31,7 @@ class AdaptArguments:
     control: bool
     keep_control: bool
     replay: float | None
+    heldout_bytes: int
     demo: bool
     seed: int
     device: str | None
@@ -64,7 +64,7 @@ def run(arguments: AdaptArguments) -> None:
         size=arguments.size if given else _chosen(arguments, "size", None), add=arguments.add,
         replace=arguments.replace, method=arguments.method, heal=healing, control=arguments.control,
         keep_control=arguments.keep_control, replay=_chosen(arguments, "replay", 0.0), seed=arguments.seed,
-        **(DEMO_SIZES if arguments.demo else {}),
+        heldout_bytes=arguments.heldout_bytes,
     )  # fmt: skip
     reading = {"limit": arguments.limit, "text": arguments.text, "skip_bad": arguments.skip_bad}
     adapted = adapt(

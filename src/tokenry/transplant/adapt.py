@@ -57,17 +57,17 @@ class AdaptConfig:
     segment_bytes: int | None = None
     """documents are scored in segments of this many bytes, the same for every model; None: 1,024, or as many as the
     model has positions, so that a segment always fits."""
-    heldout_bytes: int = 200_000
-    """most held-out text that is scored."""
-    general_bytes: int = 100_000
+    heldout_bytes: int = 40_000
+    """most held-out text that is scored; more narrows the intervals and costs a forward pass of each model."""
+    general_bytes: int = 40_000
     """most general text that is scored."""
-    probe_bytes: int = 40_000
+    probe_bytes: int = 16_000
     """most probe text that is scored, at each point of a curve."""
     compose_bytes: int = 1 << 30
     """most text that tokens are learned from."""
-    speed_prompts: int = 8
+    speed_prompts: int = 6
     """prompts that generation speed is measured on."""
-    speed_tokens: int = 64
+    speed_tokens: int = 48
     """tokens generated for each prompt when speed is measured."""
     seed: int = 0
 
@@ -178,7 +178,8 @@ class _Run:
         moved, made = self._move(composed, probe["method"])
         scored_move = self._scored("moved", moved, texts["heldout"], [])
         healed = self._heal(moved, "healed", texts, composed)
-        after = self._scored("healed", healed.lm, texts["heldout"], general)
+        after = self._scored("healed", healed.lm, texts["heldout"] if healed.steps else [], general)
+        after = {**({} if healed.steps else scored_move), **after}
         control, scored_control = None, {}
         if config.control and healed.steps:
             twin = replace_model(self.lm)
@@ -297,7 +298,7 @@ class _Run:
 
     def _scored(self, name: str, lm: LM, texts: list[str], general: list[str]) -> dict[str, Scores]:
         def work() -> dict:
-            found = {"domain": texts, **({"general": general} if general else {})}
+            found = {where: some for where, some in (("domain", texts), ("general", general)) if some}
             return {
                 where: measure(lm, some, segment_bytes=self.segment_bytes).to_record() for where, some in found.items()
             }

@@ -200,8 +200,8 @@ def _warnings(evidence: Evidence) -> list[str]:
     before, after = evidence.speed["before"], evidence.speed["after"]
     if after.value < before.value and not after.overlaps(before):
         lines.append(
-            f"The adapted model generates fewer bytes per second ({after.value:.4g} against {before.value:.4g}); it wrote "
-            f"{evidence.steps_ratio:.2f}x the bytes of the original in a step."
+            f"The adapted model generates fewer bytes per second ({after.value:.4g} against {before.value:.4g}); it "
+            f"wrote {evidence.steps_ratio:.2f}x the bytes of the original in a step."
         )
     n = len(evidence.domain["healed"].nats)
     if n < 20:
