@@ -138,6 +138,27 @@ def test_auto_chooses_on_text_used_for_nothing_else(tmp_path):
     assert made.report.facts["method"] == tried["method"][best]
 
 
+def test_distilling_and_replay_run_and_are_recorded(tmp_path):
+    from dataclasses import replace
+
+    config = replace(QUICK, control=False, replay=0.25, heal=replace(QUICK.heal, steps=2, objective="distil"))
+    made = adapt(demo_model(), demo_text("fiction"), tmp_path / "out", general=demo_text("stories"), config=config,
+                 reading=READING)  # fmt: skip
+    table = made.report.tables["parts of your data"].to_pydict()
+    rows = dict(zip(table["part"], zip(table["documents"], table["bytes"], strict=True), strict=True))
+    # Rounds of replay are counted once; a quarter of the training text is a third of the domain text.
+    assert 0 < rows["replay"][1] <= rows["heal"][1] / 3 + 1
+    assert rows["general"][0] > 0
+    assert made.report.facts["heal.flops"] > 0
+
+
+def test_replay_without_general_text_is_refused(tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="general text"):
+        adapt(demo_model(), demo_text("fiction"), tmp_path / "out", config=replace(QUICK, replay=0.1))
+
+
 def door(capsys, *arguments, code):
     with pytest.raises(SystemExit) as stop:
         main([str(a) for a in arguments])
