@@ -65,7 +65,7 @@ def test_every_promised_fact_is_there_with_its_interval():
 
 def test_what_got_worse_is_said_in_the_warnings():
     general = {"before": scores(1.0, tokens=2), "healed": scores(1.3), "control": scores(1.1, tokens=2)}
-    report = evidence_report(evidence(1.0, 1.4, 1.1, speed=0.9, general=general), title="t", curves={})
+    report = evidence_report(evidence(1.0, 1.4, 1.1, speed=0.7, general=general), title="t", curves={})
     text = " ".join(report.warnings)
     assert "forgot" in text
     assert "+30%" in text

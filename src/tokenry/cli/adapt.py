@@ -39,9 +39,7 @@ def adapt(
     data: Annotated[list[str] | None, typer.Option("--data", help="Your text: files, globs, folders, hf://...")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the adapted model and its report.")] = None,
     evaluate: Annotated[str | None, typer.Option("--eval", help="General text the model must not forget.")] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", help="Entries of the new vocabulary; default: chosen by data.")
-    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Entries of the new vocabulary; default: by data.")] = None,
     add: Annotated[int | None, typer.Option("--add", help="Tokens to add (instead of --size).")] = None,
     replace: Annotated[
         bool, typer.Option("--replace/--keep-old", help="Train a new vocabulary, or extend the old.")
@@ -88,10 +86,10 @@ def adapt(
     quiet(no_progress)
     run(
         AdaptArguments(
-            model=model, data=data or [], out=out, evaluate=evaluate, size=size, add=add, replace=replace,
-            method=method, heal_steps=heal_steps, batch=batch, length=length, rate=rate, objective=objective,
-            control=not no_control, keep_control=keep_control, replay=replay, heldout_bytes=heldout_bytes, demo=demo,
-            seed=seed, device=device, dtype=dtype, limit=limit, text=text_column, skip_bad=skip_bad,
-            overwrite=overwrite, resume=resume, as_json=as_json,
+            model=model, data=data or [], out=out, evaluate=evaluate, size=size, add=add, replace=replace, rate=rate,
+            method=method, heal_steps=heal_steps, batch=batch, length=length, objective=objective, replay=replay,
+            control=not no_control, keep_control=keep_control, heldout_bytes=heldout_bytes, demo=demo, seed=seed,
+            device=device, dtype=dtype, limit=limit, text=text_column, skip_bad=skip_bad, overwrite=overwrite,
+            resume=resume, as_json=as_json,
         )
     )  # fmt: skip

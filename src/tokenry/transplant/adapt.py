@@ -177,6 +177,8 @@ class _Run:
         probe = stage("probe", lambda: self._probe(composed, texts))
         moved, made = self._move(composed, probe["method"])
         scored_move = self._scored("moved", moved, texts["heldout"], [])
+        speeds = {"before": self._timed("before", self.lm, texts["heldout"])}
+        speeds["moved"] = self._timed("moved", moved, texts["heldout"])
         healed = self._heal(moved, "healed", texts, composed)
         after = self._scored("healed", healed.lm, texts["heldout"] if healed.steps else [], general)
         after = {**({} if healed.steps else scored_move), **after}
@@ -185,9 +187,9 @@ class _Run:
             twin = replace_model(self.lm)
             control = self._heal(twin, "control", texts, None, compute=healed.flops + probe["flops"])
             scored_control = self._scored("control", control.lm, texts["heldout"], general)
-        speeds = stage("speed", lambda: self._speeds(healed.lm, texts["heldout"]))
+        speeds["after"] = self._timed("healed", healed.lm, texts["heldout"]) if healed.steps else speeds["moved"]
         scores = {"before": before, "moved": scored_move, "healed": after, "control": scored_control}
-        evidence = _evidence(scores, speeds, {"before": self.lm, "after": healed.lm})
+        evidence = _evidence(scores, speeds, {"before": self.lm, "moved": healed.lm, "after": healed.lm})
         report = adaptation_report(
             evidence, old=self.old, composed=composed, parts=parts, probe=probe, healed=healed, control=control,
             texts=texts["heldout"], name=self.lm.name,
@@ -306,14 +308,14 @@ class _Run:
         record = self.space.stage(f"score {name}", work)
         return {where: Scores.from_record(scores) for where, scores in record.items()}
 
-    def _speeds(self, adapted: LM, texts: list[str]) -> dict:
-        prompts = prompts_from(texts, n=self.config.speed_prompts)
-        found = {}
-        for name, lm in (("before", self.lm), ("after", adapted)):
+    def _timed(self, name: str, lm: LM, texts: list[str]) -> dict:
+        def work() -> dict:
+            prompts = prompts_from(texts, n=self.config.speed_prompts)
             timed = speed(lm, prompts, max_new_tokens=self.config.speed_tokens)
             each = timed.per_cpu_second if lm.device.type == "cpu" else timed.per_wall_second
-            found[name] = {"speed": asdict(each), "per_token": timed.per_token.value}
-        return found
+            return {"speed": asdict(each), "per_token": timed.per_token.value}
+
+        return self.space.stage(f"speed {name}", work)
 
     def _continuations(self, adapted: LM, texts: list[str], report: Report) -> dict[str, str]:
         prompt = self.prompt or prompts_from(texts, n=1, n_bytes=80)[0]
@@ -355,7 +357,7 @@ def _evidence(scores: dict, speeds: dict, models: dict[str, LM]) -> Evidence:
     """Gather the stages; the context in bytes is the model's positions times the bytes a token carries here."""
     domain = {name: found["domain"] for name, found in scores.items() if found}
     general = {name: found["general"] for name, found in scores.items() if "general" in found}
-    per_token = {"before": domain["before"], "after": domain["healed"]}
+    per_token = {"before": domain["before"], "moved": domain["moved"], "after": domain["healed"]}
     context = {n: round(models[n].context * per_token[n].bytes_per_token().value) for n in models}
     speed_of = {name: Interval(**found["speed"]) for name, found in speeds.items()}
     ratio = speeds["after"]["per_token"] / speeds["before"]["per_token"]

@@ -29,11 +29,11 @@ class Evidence:
     general: dict[str, Scores]
     """the same names without "moved"; empty when no general text was given."""
     speed: dict[str, Interval]
-    """"before", "after": bytes of greedy generation per second."""
+    """"before", "moved", "after": bytes of greedy generation per second."""
     steps_ratio: float
     """bytes per forward pass of generation, after / before: what remains when machines differ."""
     context: dict[str, int]
-    """"before", "after": bytes that fit the context window."""
+    """"before", "moved", "after": bytes that fit the context window."""
 
 
 def verdict(evidence: Evidence) -> tuple[str, str]:
@@ -116,12 +116,13 @@ def evidence_report(evidence: Evidence, *, title: str, curves: dict[str, list[di
 def _domain_facts(report: Report, evidence: Evidence) -> None:
     domain, facts = evidence.domain, report.facts
     facts["bytes_per_token.before"] = domain["before"].bytes_per_token()
+    facts["bytes_per_token.moved"] = domain["moved"].bytes_per_token()
     facts["bytes_per_token.after"] = domain["healed"].bytes_per_token()
     for name, measured in domain.items():
         facts[f"bits_per_byte.{name}"] = measured.bits_per_byte()
     for name, measured in evidence.general.items():
         facts[f"bits_per_byte.general.{name}"] = measured.bits_per_byte()
-    for name in ("before", "after"):
+    for name in evidence.speed:
         facts[f"bytes_per_second.{name}"] = evidence.speed[name]
         facts[f"context_bytes.{name}"] = evidence.context[name]
     facts["generation_bytes_per_step_ratio"] = evidence.steps_ratio
