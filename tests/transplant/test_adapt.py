@@ -256,6 +256,34 @@ def test_an_existing_out_is_kept_unless_overwritten(capsys, tmp_path):
     assert (out / "mine").read_text() == "x"
 
 
+@pytest.mark.slow  # a process of its own that is interrupted in the middle of training, about 15 CPU seconds
+def test_ctrl_c_in_training_says_how_to_go_on_and_going_on_works(tmp_path):
+    import signal
+    import time
+
+    out = tmp_path / "out"
+    quick = ("--limit", "60", "--add", "100", "--method", "pieces", "--heal-steps", "60", "--no-control")
+    command = [sys.executable, "-m", "tokenry", "adapt", str(demo_model()), "--data", str(demo_text("fiction")), *quick]
+    errors = tmp_path / "errors"
+    with errors.open("w") as file:
+        process = subprocess.Popen([*command, "--out", str(out)], stderr=file, stdout=subprocess.DEVNULL)
+        state = tmp_path / ".out.unfinished" / "healed-curve.json"
+        for _ in range(600):
+            # The second point of the curve is scored in the middle of training.
+            if state.exists() and len(json.loads(state.read_text())) >= 2:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1, errors.read_text()
+    assert "--resume" in errors.read_text()
+    assert "Traceback" not in errors.read_text()
+    assert not out.exists()
+    done = subprocess.run([*command, "--out", str(out), "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.safetensors").exists()
+    assert not (tmp_path / ".out.unfinished").exists()
+
+
 def test_a_full_disk_loses_nothing_that_was_trained(capsys, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -55,8 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except (*_WRONG_ARGUMENTS, ImportError, PermissionError) as problem:
         _stop(problem, 2)
-    except KeyboardInterrupt as problem:
-        _stop(problem if str(problem) else "interrupted; nothing half-written was left behind", 1)
+    except SystemExit as stop:
+        # Typer turns Ctrl-C into a bare exit; what the verb said of its saved state is in the cause.
+        cause = getattr(stop.__context__, "__cause__", None)
+        if not isinstance(cause, KeyboardInterrupt):
+            raise
+        _stop(str(cause) or "interrupted; nothing half-written was left behind", 1)
     except (OSError, MemoryError, ArithmeticError) as problem:
         _stop(problem, 1)
 
