@@ -44,6 +44,14 @@ def test_the_verdict_follows_the_scores(given, choice, words):
     assert words in sentence
 
 
+def test_a_dear_loss_on_general_text_stands_in_the_verdict():
+    def general(healed):
+        return {"before": scores(1.0, tokens=2), "healed": scores(healed)}
+
+    assert "general text costs it 30% more bits" in verdict(evidence(2.0, 1.5, 1.7, general=general(1.3)))[1]
+    assert "general" not in verdict(evidence(2.0, 1.5, 1.7, general=general(1.02)))[1]
+
+
 def test_a_difference_below_one_per_cent_or_inside_its_interval_is_level():
     assert relation(scores(1.005), scores(1.0)) == "level"
     assert relation(scores(1.02, noise=0.3), scores(1.0, noise=0.3, seed=2)) == "level"

@@ -16,6 +16,8 @@ from tokenry.models.scoring import Scores
 NAMES = {"before": "original", "moved": "after the move", "healed": "adapted", "control": "fine-tuned original"}
 CLOSE = 0.01
 """Two models whose bits per byte differ by less than this share are called level."""
+DEAR = 0.05
+"""From this share on the loss on general text stands in the verdict itself."""
 WORTH = 1.10
 """A gain in generation speed that is worth naming as a reason to switch."""
 
@@ -47,7 +49,7 @@ def verdict(evidence: Evidence) -> tuple[str, str]:
     faster = speed["after"].value / speed["before"].value
     reach = evidence.context["after"] / max(evidence.context["before"], 1)
     worth = reach >= WORTH or (faster >= WORTH and not speed["after"].overlaps(speed["before"]))
-    gains = f"holds {reach:.2f}x the text in one context and generates {faster:.2f}x as fast"
+    gains = f"holds {reach:.2f}x the text in one context and generates {faster:.2f}x as fast{_price(evidence)}"
     healed, before = domain["healed"], domain["before"]
     rival = "control" if "control" in domain else "before"
     value = {name: f"{scores.bits_per_byte().value:.3f}" for name, scores in domain.items()}
@@ -76,6 +78,16 @@ def verdict(evidence: Evidence) -> tuple[str, str]:
         )
     tail = f" It {gains}." if worth else ""
     return "original", f"Keep the old model: the adapted one predicts your text no better ({against}).{tail}"
+
+
+def _price(evidence: Evidence) -> str:
+    """What general text costs more, where it is enough to decide against the adapted model."""
+    if not evidence.general:
+        return ""
+    before = evidence.general["before"]
+    change = evidence.general["healed"].change_from(before)
+    share = change.value / before.bits_per_byte().value
+    return f", but general text costs it {share:.0%} more bits" if change.low > 0 and share > DEAR else ""
 
 
 def _swapped(value: dict[str, str]) -> str:
