@@ -8,7 +8,8 @@ from tokenry.cli.output import command_line, show, sources
 
 DEMO = {"size": 2048, "heal_steps": 150, "rate": 5e-3, "replay": 0.25, "prompt": "Once upon a time"}
 """What `--demo` sets besides model and text where nothing else is typed: four times the old vocabulary, about a minute
-of training, every fourth training sequence from the stories the model already knows."""
+of training, every fourth training byte from the stories the model already knows. The rate against the default 3e-3, on
+the probe part: adapted 2.265 against 2.292 bits per byte, fine-tuned original 2.191 against 2.182."""
 
 
 @dataclass(frozen=True)
