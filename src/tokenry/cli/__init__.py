@@ -36,6 +36,9 @@ def _root(
 
 
 from tokenry.cli import adapt, house, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import tokenizer_audit as _audit  # noqa: E402, F401
+from tokenry.cli import tokenizer_extend as _extend  # noqa: E402, F401
+from tokenry.cli import tokenizer_train as _train  # noqa: E402, F401
 
 adapt.register(app)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Tokens")

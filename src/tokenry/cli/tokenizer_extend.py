@@ -1,0 +1,49 @@
+"""Verbs that change a trained tokenizer: extend."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenry.cli.output import (
+    JsonFlag,
+    LimitOption,
+    OverwriteFlag,
+    QuietFlag,
+    SkipBadFlag,
+    TextColumn,
+    quiet,
+    show,
+    sources,
+)
+from tokenry.cli.tokenizer import Data, Out, Tokenizer, app
+
+Add = Annotated[int | None, typer.Option("--add", help="Number of tokens to add.")]
+Size = Annotated[int | None, typer.Option("--size", help="Size of the whole vocabulary afterwards.")]
+
+
+@app.command(epilog="Example:  `tokenry tokenizer extend mistral.model --data german.jsonl --add 8000 --out ext/`")
+def extend(
+    tokenizer: Tokenizer,
+    data: Data,
+    out: Out,
+    add: Add = None,
+    size: Size = None,
+    min_count: Annotated[int, typer.Option(help="Least number of times a new token must be seen.")] = 2,
+    protect: Annotated[
+        str | None, typer.Option(help="Text whose segmentation should change as little as possible.")
+    ] = None,
+    limit: LimitOption = None,
+    text_column: TextColumn = "text",
+    skip_bad: SkipBadFlag = False,
+    overwrite: OverwriteFlag = False,
+    as_json: JsonFlag = False,
+    no_progress: QuietFlag = False,
+) -> None:
+    """Add tokens learned from your text to a BPE tokenizer; old ids and old merges stay as they are."""
+    from tokenry.tokenization.verbs import extend_to_folder
+
+    quiet(no_progress)
+    reading = {"limit": limit, "text": text_column, "skip_bad": skip_bad}
+    options = {"add": add, "size": size, "min_count": min_count, "protect": Path(protect) if protect else None}
+    show(extend_to_folder(tokenizer, sources(data), out, reading=reading, overwrite=overwrite, **options), json=as_json)
