@@ -147,7 +147,7 @@ def spec_from_tekken(content: dict, where: str) -> tuple[dict, dict]:
         )
     listed = content.get("special_tokens")
     named = _TEKKEN_CONTROL if listed is None else [entry["token_str"] for entry in listed]
-    names = dict(enumerate([*named, *(f"<SPECIAL_{i}>" for i in range(len(named), n_special))]))
+    names = dict(enumerate([*named, *(f"<SPECIAL_{i}>" for i in range(len(named), n_special))][:n_special]))
     ranks = {token: rank + n_special for rank, token in rows if rank < size - n_special}
     present = {name: name for name in names.values()}
     roles = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "pad": "<pad>"}

@@ -9,7 +9,7 @@ import lzma
 import os
 from pathlib import Path
 
-from tokenry.core.hf_json import MAX_BYTES, Spec, check_spec, parse_json
+from tokenry.core.hf_json import MAX_BYTES, Spec, check_spec, parse_json, reading
 
 __all__ = ["Spec", "read_spec"]
 
@@ -42,9 +42,11 @@ def read_spec(source: object, *, pattern: str | None = None) -> Spec:
         )
     path = Path(source)
     if path.is_dir():
-        return _from_folder(path, pattern)
+        with reading(str(path)):
+            return _from_folder(path, pattern)
     if path.is_file():
-        return _from_file(path, pattern)
+        with reading(str(path)):
+            return _from_file(path, pattern)
     return _from_hub(str(source), pattern)
 
 

@@ -5,7 +5,10 @@ Everything here works on the parsed dictionary (`spec`), without the tokenizers 
 
 import json
 import re
+import struct
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from tokenry.core.alphabets import byte_of_piece, from_byte_level, from_metaspac
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 MAX_BYTES = 256 * 2**20
 MAX_IDS = 2**24
+MAX_HOLES = 2**20
 
 _UNUSED_NAME = re.compile(r"\[unused\d+\]|<unused\d+>|\[PAD\d+\]|\[UNUSED_TOKEN_\d+\]")
 _KEPT_CONFIG = (
@@ -81,6 +85,25 @@ def parse_json(data: bytes, where: str) -> dict:
     return content
 
 
+_DAMAGE = (TypeError, KeyError, AttributeError, IndexError, UnicodeError, OverflowError, RecursionError, struct.error)
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what a field of a wrong type or a cut-off file does to a reader into one sentence about the file.
+
+    Raises:
+        ValueError: for such an error inside the block; the reader's own errors pass.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{where} does not hold what its format promises ({type(error).__name__}: {str(error)[:200]}). Is it the "
+            "complete file, as published? Fetch it again."
+        ) from error
+
+
 def check_spec(spec: dict, where: str) -> None:
     """Refuse a JSON object which is not a `tokenizer.json`.
 
@@ -114,6 +137,15 @@ def _check_ids(spec: dict, where: str) -> None:
     wrong = next((i for i in ids if not isinstance(i, int) or not 0 <= i < MAX_IDS), None)
     if wrong is not None or any(i is None for i in ids):
         raise ValueError(f"{where} gives a token the id {wrong!r}; need whole numbers from 0 to {MAX_IDS - 1:,}.")
+    if isinstance(vocab, dict) and len(set(vocab.values())) != len(vocab):
+        twice = Counter(vocab.values()).most_common(1)[0][0]
+        names = [piece for piece, i in vocab.items() if i == twice][:3]
+        raise ValueError(f"{where} gives the id {twice} to {', '.join(map(repr, names))}; need one entry for an id.")
+    if ids and max(ids) - len(set(ids)) > MAX_HOLES:
+        raise ValueError(
+            f"{where} names {len(set(ids)):,} ids and numbers them up to {max(ids):,}; more than {MAX_HOLES:,} holes "
+            "are no vocabulary. Is an id wrong?"
+        )
 
 
 def model_type(spec: dict) -> str | None:

@@ -91,7 +91,12 @@ class Vocab:
         Raises:
             ValueError: when it is not a tokenizer, or its merges or ids contradict its vocabulary.
         """
-        config, name = dict(config or {}), name or "tokenizer"
+        name = name or "tokenizer"
+        with hf_json.reading(name):
+            return cls._laid_out(spec, dict(config or {}), name)
+
+    @classmethod
+    def _laid_out(cls, spec: dict, config: dict, name: str) -> "Vocab":
         hf_json.check_spec(spec, name)
         spec = settle_added_tokens(spec, config)
         laid = hf_json.entries(spec, config)
