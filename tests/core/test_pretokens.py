@@ -141,7 +141,7 @@ def test_words_behave_like_a_list(words, start, stop):
 
 @given(counts=st.lists(st.dictionaries(st.text(max_size=4), st.integers(1, 2**40), max_size=30), max_size=6))
 def test_the_compact_table_adds_up_like_a_counter(counts):
-    compact, wanted = module._Compact(), Counter()
+    compact, wanted = module.StringCounts(), Counter()
     for part in counts:
         compact.add(list(part), np.array(list(part.values()), np.int64))
         wanted.update(part)

@@ -3,7 +3,8 @@
 The library's split patterns are run by the `regex` module. The two engines may know different versions of Unicode (a
 letter of 2023 is a letter to one and a symbol to the other), so every character that turns up is shown to both, class
 by class, and a text with a character they see differently goes through the library. A pattern whose cuts differ on the
-specimen text below never takes the fast path.
+specimen text below never takes the fast path. For counting, the split patterns of GPT-2, GPT-4, GPT-4o, Llama 3, Qwen
+and Mistral and the metaspace of SentencePiece are run by compiled kernels (`scan`).
 
 Papers: Language Models are Unsupervised Multitask Learners (GPT-2; the split pattern and byte alphabet).
 """
@@ -14,12 +15,14 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 import regex
 from tokenizers import Tokenizer, pre_tokenizers
 
 from tokenry.core.alphabets import BYTE_TO_CHAR, METASPACE
 from tokenry.core.hashing import fingerprint
 from tokenry.core.patterns import PATTERNS
+from tokenry.core.scanning import end_to_end, pieces_of, scanned_family
 
 Cut = Callable[[str], list[str]]
 _ATOM = re.compile(r"\\[pP]\{[^}]+\}|\\[sSdDwWhHvR]")
@@ -27,6 +30,10 @@ _FREE = {"Split", "ByteLevel", "Digits", "Punctuation", "Whitespace", "Whitespac
          "CharDelimiterSplit", "UnicodeScripts"}  # fmt: skip
 """Stages that cut a piece the same way wherever in the text it stands."""
 _PART = 1 << 16
+_CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_FOLD = "(?i:[delmrstv])"
+_FOLDED = regex.compile(_FOLD)
+"""The kernels fold ASCII only: a text with a long s goes through the library."""
 SPECIMEN = (
     "  Hello, world's 1st test -- I'LL we've isn't 3.14159 1234567 x=y+2;\r\n\r\n\tdef f(a, b):  \n    return a[b]\n\n"
     "¡Año Übergröße naïve café ΑΒΓδεζς Москва'да 北京大学2024年 こんにちは カタカナ 한국어 ไทย हिन्दी தமிழ் "
@@ -51,14 +58,19 @@ class Cutter:
         self.cuts_at_spaces = _cuts_at_spaces(spec, stages)
         self.fingerprint = fingerprint(shown.get("normalizer"), shown.get("pre_tokenizer"), self.cuts_at_spaces)
         fast, rest = _fast_stages(stages)
+        self._normalises = shown.get("normalizer") is not None
         self._normalise, normaliser_probe = _fast_normaliser(shown.get("normalizer"), self._library)
         self._cuts = [cut for cut, _ in fast]
-        self._byte_level = rest == [{"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
-                                     "use_regex": False}]  # fmt: skip
+        plain = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+        self._byte_level = len(rest) == 1 and {k: v for k, v in rest[0].items() if k != "trim_offsets"} == plain
         self._rest = None if not rest or self._byte_level else _stage_object(rest)
         atoms = sorted({atom for _, found in fast for atom in found})
         self._judge = _Judge(atoms, normaliser_probe)
         self.is_fast = (bool(fast) or not stages) and self._agrees_on_specimen()
+        family = scanned_family(stages, cuts_at_spaces=self.cuts_at_spaces)
+        self._family = family if self.is_fast and self.finishes_one_to_one else None
+        if self._family is not None and not self._scans_like_regex():
+            self._family = None
 
     def __call__(self, text: str) -> list[str]:
         """Pre-tokens of one text, in the spelling the model sees."""
@@ -85,6 +97,28 @@ class Cutter:
             is_raw = all_safe or (self.is_fast and self._judge.all_safe([text]))
             yield (self._raw(text) if is_raw else self.by_library(text)), is_raw
 
+    def scan(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray] | None:
+        """Raw pieces of texts, as `raw` gives them, without a Python string for each: for counting.
+
+        Args:
+            texts: a string or large_string array without nulls.
+
+        Returns:
+            uint8, the pieces end to end in UTF-8, and int64, where each ends; None where the texts must go by `raw`.
+        """
+        if self._family is None:
+            return None
+        from tokenry.core.scan_kernels import find_ends
+
+        if self._normalises:
+            texts = pa.array([self._normalise(text) for text in texts.to_pylist()], pa.large_string())
+        data, text_ends = end_to_end(texts)
+        ends, stopped_at = find_ends(data, text_ends, self._judge.table, self._family)
+        while 0 <= stopped_at < 0x110000 and not self._judge.knows(stopped_at):
+            self._judge.look_at(texts)
+            ends, stopped_at = find_ends(data, text_ends, self._judge.table, self._family)
+        return (data, ends) if stopped_at < 0 else None
+
     def finish(self, pieces: Sequence[str]) -> list[str]:
         """Pre-tokens of raw pieces, in order."""
         if self._byte_level:
@@ -92,6 +126,11 @@ class Cutter:
         if self._rest is None:
             return list(pieces)
         return [word for piece in pieces for word, _ in self._rest.pre_tokenize_str(piece)]
+
+    @property
+    def scans(self) -> bool:
+        """Do the kernels know this pattern?"""
+        return self._family is not None
 
     @property
     def finishes_one_to_one(self) -> bool:
@@ -113,9 +152,18 @@ class Cutter:
             pieces = [part for piece in pieces for part in _RUNS.findall(piece)]
         return [piece for piece in pieces if piece] if "" in pieces else pieces
 
+    def _specimens(self) -> list[str]:
+        return [t for t in (SPECIMEN, *SPECIMEN.split("\n"), SPECIMEN[::-1]) if self._judge.all_safe([t])]
+
     def _agrees_on_specimen(self) -> bool:
-        texts = [t for t in (SPECIMEN, *SPECIMEN.split("\n"), SPECIMEN[::-1]) if self._judge.all_safe([t])]
+        texts = self._specimens()
         return bool(texts) and all(self.finish(self._raw(text)) == self.by_library(text) for text in texts)
+
+    def _scans_like_regex(self) -> bool:
+        texts = self._specimens()
+        scanned = [self.scan(pa.array([text], pa.large_string())) for text in texts]
+        found = [(pieces_of(*cut), text) for cut, text in zip(scanned, texts, strict=True) if cut is not None]
+        return bool(found) and all(pieces == self._raw(text) for pieces, text in found)
 
 
 class _Judge:
@@ -127,7 +175,27 @@ class _Judge:
         self._state = np.zeros(0x110000, np.uint8)  # 0 not seen yet, 1 alike, 2 different
         if not atoms and normaliser is None:
             self._state[:] = 1
+        self._folds = _FOLD in atoms
+        self.table = np.zeros(0x110000, np.uint8)
         self._ascii_safe = self._look(np.arange(128)).all()
+
+    def knows(self, point: int) -> bool:
+        """Has this character been looked at for the kernels?"""
+        return bool(self.table[point])
+
+    def look_at(self, texts: pa.Array) -> None:
+        """Enter the classes of all characters of these texts into the kernels' table."""
+        from tokenry.core.scan_kernels import CLASSES, LOOKED_AT, UNSAFE
+
+        patterns = [regex.compile(atom) for atom in CLASSES]
+        new = [ord(c) for c in set().union(*map(set, texts.to_pylist())) if not self.table[ord(c)]]
+        fresh = [point for point in new if not self._state[point]]
+        if fresh:
+            self._look(np.array(fresh))
+        for point in new:
+            bits = sum(bool(pattern.fullmatch(chr(point))) << bit for bit, pattern in enumerate(patterns))
+            unsafe = self._state[point] != 1 or (self._folds and point > 127 and _FOLDED.fullmatch(chr(point)))
+            self.table[point] = bits | LOOKED_AT | (UNSAFE if unsafe else 0)
 
     def all_safe(self, texts: Sequence[str]) -> bool:
         """Are all characters of all texts seen alike?"""
@@ -260,7 +328,7 @@ def _regex_cut(pattern: str, behavior: str, *, invert: bool) -> tuple[Cut, list[
             end = match.end()
         return [piece for piece in (*pieces, text[end:]) if piece]
 
-    folds = ["(?i:[a-z])"] if "(?i" in pattern else []
+    folds = ([_FOLD] if _CONTRACTION in pattern else ["(?i:[a-z])"]) if "(?i" in pattern else []
     return (matches if invert and behavior == "Removed" else isolated), _ATOM.findall(pattern) + folds
 
 

@@ -31,6 +31,7 @@ _KEPT_CONFIG = (
     "add_bos_token",
     "add_eos_token",
     "unused_token_ids",
+    "superwords",
 )
 
 

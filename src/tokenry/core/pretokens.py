@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from tokenry.core.cutters import Cutter
 from tokenry.core.hashing import fingerprint
 from tokenry.core.progress import Progress
+from tokenry.core.string_counts import StringCounts
 
 _FORMAT = "1"
 MOST_SOURCES = 1000
@@ -207,45 +208,26 @@ def _cache_file(cache: str | Path, source: object, cutter: Cutter, options: list
     return Path(cache) / f"pretokens-{fingerprint(cutter.fingerprint, described, options, _FORMAT)}.parquet"
 
 
-class _Compact:
-    """Counts of distinct strings in flat arrays."""
-
-    def __init__(self) -> None:
-        self._held = (np.empty(1024, np.uint8), np.zeros(1025, np.int64), np.full(1024, -1, np.int32),
-                      np.zeros(1024, np.int64), 0)  # fmt: skip
-
-    def add(self, words: Sequence[str], counts: np.ndarray) -> None:
-        from tokenry.core.tally_kernels import add_strings
-
-        text = "".join(words)
-        data = np.frombuffer(text.encode("utf-8"), np.uint8)
-        sizes = (
-            map(len, words) if len(data) == len(text) else (len(w) if w.isascii() else len(w.encode()) for w in words)
-        )
-        self._held = add_strings(*self._held, data, np.cumsum(np.fromiter(sizes, np.int64, len(words))), counts)
-
-    def __len__(self) -> int:
-        return self._held[4]
-
-    def arrays(self) -> tuple[pa.Array, np.ndarray]:
-        """The strings, and int64 counts."""
-        pool, starts, _, totals, n = self._held
-        buffers = [None, pa.py_buffer(starts[: n + 1]), pa.py_buffer(pool[: starts[n]])]
-        return pa.Array.from_buffers(pa.large_string(), n, buffers), totals[:n]
-
-
 class _Tally:
     """Counts of raw pieces, and of words that went through the library, by source: keys are (is raw, source)."""
 
     def __init__(self) -> None:
         self.fresh: dict[tuple[bool, str], Counter] = {}
-        self.compact: dict[tuple[bool, str], _Compact] = {}
+        self.compact: dict[tuple[bool, str], StringCounts] = {}
         self.n_docs: Counter = Counter()
         self.n_bytes: Counter = Counter()
 
-    def cut(self, cutter: Cutter, origin: str, texts: list[str]) -> None:
-        """Count the pieces of some texts."""
-        for pieces, is_raw in cutter.raw(texts):
+    def cut(self, cutter: Cutter, origin: str, texts: pa.Array) -> None:
+        """Count the pieces of some texts (no nulls)."""
+        scanned = cutter.scan(texts)
+        if scanned is not None:
+            self.compact.setdefault((True, origin), StringCounts()).add_pieces(*scanned)
+            return
+        if cutter.scans and len(texts) > 1:  # one of them holds a character the kernels leave to the library
+            self.cut(cutter, origin, texts.slice(0, len(texts) // 2))
+            self.cut(cutter, origin, texts.slice(len(texts) // 2))
+            return
+        for pieces, is_raw in cutter.raw(texts.to_pylist()):
             self.fresh.setdefault((is_raw, origin), Counter()).update(pieces)
         if sum(map(len, self.fresh.values())) > _FLUSH_AT:
             self.flush()
@@ -259,7 +241,7 @@ class _Tally:
 
     def take(self, key: tuple[bool, str], words: Sequence[str], counts: np.ndarray) -> None:
         """Add counts, here or from a worker."""
-        self.compact.setdefault(key, _Compact()).add(words, counts)
+        self.compact.setdefault(key, StringCounts()).add(words, counts)
 
     def table(self, cutter: Cutter) -> Pretokens:
         """Finish the raw pieces and lay all counts out as arrays; the tally is emptied."""
@@ -283,12 +265,12 @@ class _Tally:
         )
 
 
-def _finished(cutter: Cutter, raw: _Compact | None) -> tuple[pa.Array, np.ndarray] | None:
+def _finished(cutter: Cutter, raw: StringCounts | None) -> tuple[pa.Array, np.ndarray] | None:
     """Distinct finished words and their counts, from raw pieces."""
     if raw is None or cutter.finishes_nothing:
         return raw and raw.arrays()
     array, counts = raw.arrays()
-    done, parts = _Compact(), []
+    done, parts = StringCounts(), []
     for start in range(0, len(array), _ROWS):
         pieces = array.slice(start, _ROWS).to_pylist()
         if cutter.finishes_one_to_one:
@@ -330,7 +312,7 @@ def _blank(n: int) -> pa.Array:
     return pa.array([""], pa.string()).take(pa.array(np.zeros(n, np.int64)))
 
 
-def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally, progress: Progress) -> Iterator[tuple[str, list[str]]]:
+def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally, progress: Progress) -> Iterator[tuple[str, pa.Array]]:
     """(source, texts) of each batch; documents and bytes are added to the tally."""
     for batch in batches:
         progress.add(len(batch))
@@ -348,10 +330,10 @@ def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally, progress: Progr
                     "by_source=False, or give the documents coarser sources."
                 )
             tally.n_bytes[origin] += pc.sum(pc.binary_length(part)).as_py() or 0
-            yield origin, part.to_pylist()
+            yield origin, part
 
 
-def _count_in_pool(tasks: Iterator[tuple[str, list[str]]], spec: dict, workers: int, tally: _Tally) -> None:
+def _count_in_pool(tasks: Iterator[tuple[str, pa.Array]], spec: dict, workers: int, tally: _Tally) -> None:
     """Cut in several processes; at most two tasks a worker are in flight, so the text is not piled up."""
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
     from multiprocessing import get_context
@@ -373,14 +355,13 @@ def _start(spec: dict) -> None:
     _start.cutter = Cutter(spec)
 
 
-def _cut_task(origin: str, texts: list[str]) -> list[tuple[tuple[bool, str], Counter]]:
+def _cut_task(origin: str, texts: pa.Array) -> list[tuple[tuple[bool, str], pa.Array, np.ndarray]]:
     tally = _Tally()
     tally.cut(_start.cutter, origin, texts)
-    return list(tally.fresh.items())
+    tally.flush()
+    return [(key, *counts.arrays()) for key, counts in tally.compact.items()]
 
 
-def _take_all(tally: _Tally, found: list[tuple[tuple[bool, str], Counter]]) -> None:
-    for key, counts in found:
-        tally.fresh.setdefault(key, Counter()).update(counts)
-    if sum(map(len, tally.fresh.values())) > _FLUSH_AT:
-        tally.flush()
+def _take_all(tally: _Tally, found: list[tuple[tuple[bool, str], pa.Array, np.ndarray]]) -> None:
+    for key, words, counts in found:
+        tally.compact.setdefault(key, StringCounts()).add_arrays(words, counts)

@@ -72,15 +72,31 @@ def _page(report: Report, n_rows: int, n_tokens: int, n_chars: int) -> str:
         else "",
         _notes(report.notes),
     ]
+    body = chr(10).join(part for part in parts if part)
+    footer = (
+        "Every number is in report.json beside this page; "
+        "[brackets] are 95 % intervals over documents unless a note says otherwise."
+    )
+    return page_frame(report.title, body, footer=footer)
+
+
+def page_frame(title: str, body: str, *, footer: str, css: str = "") -> str:
+    """A whole page around a body of finished HTML, in the style of reports: no scripts, no network.
+
+    Args:
+        title: plain text, escaped here.
+        body: finished HTML; whatever came from data in it has been through `escaped`.
+        footer: plain text.
+        css: rules added to those of reports.
+    """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f'<title>{_e(report.title)}</title>\n<link rel="icon" href="data:,">\n<style>\n{_css()}</style>\n</head>\n'
-        f"<body>\n<main>\n{chr(10).join(part for part in parts if part)}\n</main>\n"
-        f"<footer>Written by tokenry {_e(__version__)}. Every number is in report.json beside this page; "
-        "[brackets] are 95 % intervals over documents unless a note says otherwise.</footer>\n</body>\n</html>\n"
+        f'<title>{_e(title)}</title>\n<link rel="icon" href="data:,">\n<style>\n{_css()}{css}</style>\n</head>\n'
+        f"<body>\n<main>\n{body}\n</main>\n"
+        f"<footer>Written by tokenry {_e(__version__)}. {_e(footer)}</footer>\n</body>\n</html>\n"
     )
 
 
@@ -89,8 +105,12 @@ def _css() -> str:
     return files("tokenry.core").joinpath("report.css").read_text(encoding="utf-8")
 
 
-def _e(text: str, *, lines: bool = False) -> str:
+def escaped(text: str, *, lines: bool = False) -> str:
+    """Untrusted text for HTML: control characters drawn, markup escaped; `lines` lets line ends through."""
     return escape(visible(str(text), lines=lines), quote=True)
+
+
+_e = escaped
 
 
 def _warnings(texts: list[str]) -> str:
