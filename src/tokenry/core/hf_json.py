@@ -184,7 +184,8 @@ def alphabet_of(spec: dict) -> str:
     replaces = any(
         leaf["type"] == "Replace" and "▁" in (leaf.get("content"), _literal_pattern(leaf)) for leaf in leaves
     )
-    if "Metaspace" in types or replaces or spec["model"].get("byte_fallback"):
+    falls_back = spec["model"].get("byte_fallback") and " " not in spec["model"]["vocab"]
+    if "Metaspace" in types or replaces or falls_back:
         return "metaspace"
     return "plain"
 
