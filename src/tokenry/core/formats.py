@@ -1,7 +1,7 @@
 """Open a tokenizer of any format as the content of a `tokenizer.json`: one door, told by name and by content.
 
 Formats: Hugging Face folder, hub name or `tokenizer.json`; GPT-2's vocab.json + merges.txt; SentencePiece `.model`;
-tiktoken ranks; `tekken.json`; WordPiece `vocab.txt`; GGUF. Every file may be `.xz`.
+tiktoken ranks, by path or by tiktoken's name; `tekken.json`; WordPiece `vocab.txt`; GGUF. Every file may be `.xz`.
 """
 
 import json
@@ -9,6 +9,7 @@ import lzma
 import os
 from pathlib import Path
 
+from tokenry.core.encodings import encoding_bytes, is_encoding
 from tokenry.core.hf_json import MAX_BYTES, Spec, check_spec, parse_json, reading
 
 __all__ = ["Spec", "read_spec"]
@@ -23,7 +24,8 @@ def read_spec(source: object, *, pattern: str | None = None) -> Spec:
     """Read any tokenizer into a spec.
 
     Args:
-        source: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, a path or a hub name.
+        source: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, a path, a hub name, or one of tiktoken's
+            names (cl100k, o200k, p50k, r50k, also with _base).
         pattern: for tiktoken rank files, which do not hold it: the split pattern, or the name of a known one.
 
     Raises:
@@ -201,6 +203,13 @@ def _from_hub(name: str, pattern: str | None) -> Spec:
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith((".json", ".model", ".xz"))
     if looks_local or not name:
         raise FileNotFoundError(f"{name!r} does not exist; need the path of a tokenizer file or folder, or a hub name.")
+    if is_encoding(name):
+        from huggingface_hub import constants
+
+        from tokenry.core.format_ranks import spec_from_tiktoken
+
+        data = encoding_bytes(name, offline=constants.is_offline_mode())
+        return Spec(*spec_from_tiktoken(data, name, pattern=pattern), name)
     repo, _, revision = name.partition("@")
     folder = _cached(repo, revision or None) or _download(name, repo, revision or None)
     read = _from_folder(folder, pattern)
