@@ -15,7 +15,8 @@ def empty_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cl100k", "cl100k_base"])
 def test_an_encoding_is_opened_by_name_from_the_cache_of_tiktoken(name, empty_cache, shared_data):
-    data = lzma.open(shared_data / "tokenizers" / "openai" / "cl100k_base.tiktoken.xz").read()
+    with lzma.open(shared_data / "tokenizers" / "openai" / "cl100k_base.tiktoken.xz") as file:
+        data = file.read()
     address = encodings._ADDRESS.format("cl100k")
     (empty_cache / hashlib.sha1(address.encode()).hexdigest()).write_bytes(data)
     vocab = Vocab.open(name)
