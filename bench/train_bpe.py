@@ -1,10 +1,15 @@
-"""Byte-level BPE training on 100 MB of real multilingual text: our engine against HF `tokenizers`, one thread each.
+"""Byte-level BPE training on 100 MB of real multilingual text: our engine against other trainers, one thread each.
 
     OMP_NUM_THREADS=1 python bench/train_bpe.py --mb 100 --size 32000
+    OMP_NUM_THREADS=1 python bench/train_bpe.py --mb 20 --size 32000 --trainers tokenry tokenizers gigatoken rustbpe \\
+        bpeasy sentencepiece --peer-python PEERS/bin/python --out bench/results/train_bpe_peers.json
 
 Each trainer runs in its own process, from the same file of JSON lines to a finished merge list; wall and CPU seconds
 and peak memory are those of the whole process, imports and reading included. The kernels are compiled before (once per
-installation; the seconds are reported). Writes bench/results/train_bpe.json.
+installation; the seconds are reported). gigatoken, rustbpe and bpeasy are looked for in the interpreter of
+`--peer-python` (a virtual environment of their own). SentencePiece learns another tokenizer (characters and metaspace,
+one million sentences at most), so only its cost is comparable; bpeasy breaks ties in an order of its own and caps
+tokens at 128 bytes. Writes bench/results/train_bpe.json.
 """
 
 import argparse
@@ -52,7 +57,64 @@ def train_tokenizers(file: str, size: int) -> list[list[str]]:
     return json.loads(tokenizer.to_str())["model"]["merges"]
 
 
-TRAINERS = {"tokenry": train_tokenry, "tokenizers": train_tokenizers}
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def _texts(file: str):
+    with open(file, encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)["text"]
+
+
+def train_gigatoken(file: str, size: int) -> list[list[str]]:
+    import gigatoken
+
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as plain:
+        for text in _texts(file):
+            plain.write(text + "<|endoftext|>")
+        plain.flush()
+        source = gigatoken.TextFileSource([plain.name], separator=b"<|endoftext|>")
+        _, merges = gigatoken.train_bpe(source, size, ["<|endoftext|>"])
+    return [[_spelled(left), _spelled(right)] for left, right in merges]
+
+
+def train_rustbpe(file: str, size: int) -> list[list[str]]:
+    import rustbpe
+
+    tokenizer = rustbpe.Tokenizer()
+    tokenizer.train_from_iterator(_texts(file), size - 1, pattern=GPT2)  # no special token takes an entry
+    return [[_spelled(token)] for token, _ in sorted(tokenizer.get_mergeable_ranks(), key=lambda item: item[1])[256:]]
+
+
+def train_bpeasy(file: str, size: int) -> list[list[str]]:
+    import bpeasy
+
+    ranks = bpeasy.train_bpe(_texts(file), GPT2, 128, size - 1)
+    return [[_spelled(token)] for token, _ in sorted(ranks.items(), key=lambda item: item[1])[256:]]
+
+
+def train_sentencepiece(file: str, size: int) -> list[list[str]]:
+    import sentencepiece
+
+    with tempfile.TemporaryDirectory() as folder:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(line for text in _texts(file) for line in text.splitlines() if line),
+            model_prefix=f"{folder}/sp", vocab_size=size, model_type="bpe", num_threads=1, byte_fallback=True,
+            character_coverage=0.9995, minloglevel=2, input_sentence_size=1_000_000,
+        )  # fmt: skip
+    return []
+
+
+def _spelled(data: bytes) -> str:
+    """Bytes in GPT-2's alphabet, without any library of ours: the peers' interpreter has none."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return "".join(chr(byte) if byte in plain else chr(256 + others.index(byte)) for byte in data)
+
+
+TRAINERS = {"tokenry": train_tokenry, "tokenizers": train_tokenizers, "gigatoken": train_gigatoken,
+            "rustbpe": train_rustbpe, "bpeasy": train_bpeasy, "sentencepiece": train_sentencepiece}  # fmt: skip
+PEERS = ("gigatoken", "rustbpe", "bpeasy")
 
 
 def child(name: str, file: str, size: int, out: str) -> None:
@@ -60,9 +122,20 @@ def child(name: str, file: str, size: int, out: str) -> None:
     Path(out).write_text(json.dumps(TRAINERS[name](file, size)), encoding="utf-8")
 
 
-def measured(name: str, file: Path, size: int, out: Path) -> dict[str, float]:
+def measured(name: str, file: Path, size: int, out: Path, python: str = sys.executable) -> dict[str, float]:
     """Run one trainer in a process of its own."""
-    command = [sys.executable, __file__, "--child", name, "--file", str(file), "--size", str(size), "--out", str(out)]
+    command = [
+        python if name in PEERS else sys.executable,
+        __file__,
+        "--child",
+        name,
+        "--file",
+        str(file),
+        "--size",
+        str(size),
+        "--out",
+        str(out),
+    ]
     start = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD})
     _, status, usage = os.wait4(process.pid, 0)
@@ -86,33 +159,54 @@ def write_documents(files: list[Path], out: Path) -> dict[str, int]:
     return counts
 
 
-def compare(files: list[Path], size: int, repeats: int) -> dict:
-    """Both trainers on the same documents; the best of `repeats` runs each, taken in turns."""
+def compare(files: list[Path], size: int, repeats: int, trainers: list[str], python: str) -> dict:
+    """The trainers on the same documents; the best of `repeats` runs each, taken in turns."""
     with tempfile.TemporaryDirectory() as folder:
         tiny, documents = Path(folder) / "tiny.jsonl", Path(folder) / "documents.jsonl"
         tiny.write_text('{"text": "one two two"}\n', encoding="utf-8")
         warm = measured("tokenry", tiny, 257, Path(folder) / "warm.json")["wall_seconds"]
         corpus = write_documents(files, documents)
-        runs: dict[str, list[dict]] = {name: [] for name in TRAINERS}
+        runs: dict[str, list[dict]] = {name: [] for name in trainers}
         for _ in range(repeats):
-            for name in TRAINERS:
-                runs[name].append(measured(name, documents, size, Path(folder) / f"{name}.json"))
+            for name in trainers:
+                runs[name].append(measured(name, documents, size, Path(folder) / f"{name}.json", python))
                 print(name, runs[name][-1], file=sys.stderr)
-        merges = {name: json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8")) for name in TRAINERS}
+        merges = {name: json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8")) for name in trainers}
     best = {name: min(found, key=lambda run: run["wall_seconds"]) for name, found in runs.items()}
-    ours, theirs = best["tokenry"], best["tokenizers"]
+    ours = best["tokenry"]
+    against = {
+        name: {
+            "ratio_wall": round(theirs["wall_seconds"] / ours["wall_seconds"], 2),
+            "ratio_cpu": round(theirs["cpu_seconds"] / ours["cpu_seconds"], 2),
+            "ratio_peak_memory": round(ours["peak_mb"] / theirs["peak_mb"], 3),
+            **agreement(merges["tokenry"], merges[name]),
+        }
+        for name, theirs in best.items()
+        if name != "tokenry"
+    }
     return {
         "corpus": corpus | {"files": len(files)},
         "size": size,
         "merges": len(merges["tokenry"]),
-        "merges_identical": merges["tokenry"] == merges["tokenizers"],
+        "merges_identical": merges["tokenry"] == merges.get("tokenizers"),
         "best": best,
         "runs": runs,
-        "ratio_wall": round(theirs["wall_seconds"] / ours["wall_seconds"], 2),
-        "ratio_cpu": round(theirs["cpu_seconds"] / ours["cpu_seconds"], 2),
-        "ratio_peak_memory": round(ours["peak_mb"] / theirs["peak_mb"], 3),
+        **{key: value for key, value in against.get("tokenizers", {}).items() if key.startswith("ratio")},
+        "against": against,
         "first_run_on_nothing_seconds": warm,
     }
+
+
+def agreement(ours: list[list[str]], theirs: list[list[str]]) -> dict[str, object]:
+    """How far two merge lists agree: as pairs, or as the tokens they make where only those are told."""
+    if not theirs:
+        return {"merges_identical": None}
+    if len(theirs[0]) == 1:
+        ours = [[left + right] for left, right in ours]
+    first = next((k for k, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    made, other = ({"".join(row) for row in rows} for rows in (ours, theirs))
+    return {"merges_identical": ours == theirs, "first_difference": None if ours == theirs else first,
+            "tokens_in_common_share": round(len(made & other) / max(len(made), 1), 4)}  # fmt: skip
 
 
 def main() -> None:
@@ -121,6 +215,8 @@ def main() -> None:
     parser.add_argument("--data", nargs="*", type=Path, help="your own text files instead")
     parser.add_argument("--size", type=int, default=32_000, help="entries of the vocabulary")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--trainers", nargs="*", choices=TRAINERS, default=["tokenry", "tokenizers"])
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has gigatoken, rustbpe, bpeasy")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "train_bpe.json")
     parser.add_argument("--child", choices=TRAINERS, help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
@@ -130,10 +226,11 @@ def main() -> None:
         return
     from corpus import corpus
 
-    found = compare(args.data or corpus(args.mb), args.size, args.repeats)
+    found = compare(args.data or corpus(args.mb), args.size, args.repeats, args.trainers, args.peer_python)
     versions = {name: version(name) for name in ("tokenry", "tokenizers", "numba", "numpy", "regex", "pyarrow")}
     found |= {
-        "command": "OMP_NUM_THREADS=1 python bench/train_bpe.py " + " ".join(sys.argv[1:]),
+        "command": "OMP_NUM_THREADS=1 python bench/train_bpe.py "
+        + " ".join("PEERS/bin/python" if word == args.peer_python else word for word in sys.argv[1:]),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
         "versions": versions,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trained_vocabularies import fiction, flores, mixture, script_lines, small
 
@@ -50,6 +50,7 @@ def test_an_extension_keeps_the_laws_of_continued_bpe(style):
     check_vocab(extension.vocab, [*NEW_TEXT, *script_lines()])
 
 
+@settings(max_examples=50)
 @given(
     learned=st.lists(st.text("abc ", min_size=1, max_size=30), min_size=1, max_size=6),
     continued=st.lists(st.text("abcd 1\n", min_size=1, max_size=30), min_size=1, max_size=6),

@@ -17,7 +17,16 @@ from tokenry.core.cutters import Cutter
 from tokenry.core.patterns import byte_level
 from tokenry.data import demo_text
 from tokenry.tokenization import merges as engine
-from tokenry.tokenization.merges import MergeTable, encode_words, train_merges, usable_merges
+from tokenry.tokenization.guided_merges import guided_merges
+from tokenry.tokenization.merges import (
+    MergeTable,
+    Rules,
+    encode_words,
+    learn_merges,
+    train_merges,
+    usable_merges,
+    word_marks,
+)
 
 WORDS = st.dictionaries(st.text("aab", min_size=1, max_size=14), st.integers(1, 4), min_size=1, max_size=10)
 MORE_WORDS = st.dictionaries(st.text("abcd", min_size=1, max_size=20), st.integers(1, 4), min_size=1, max_size=14)
@@ -153,6 +162,35 @@ def test_a_very_long_word_is_replayed_and_learned_without_quadratic_time():
     ids, _ = encode_words(symbols, offsets, table.triples)
     spelled = list(named(table, names)[1])
     assert "".join(spelled[i] for i in ids) == "".join(names[i] for i in symbols)
+
+
+@settings(max_examples=60)
+@given(
+    words=st.dictionaries(st.text("ab  ", min_size=1, max_size=16), st.integers(1, 4), min_size=1, max_size=8),
+    most=st.integers(1, 3), longest=st.integers(0, 6), n=st.integers(0, 30),
+)  # fmt: skip
+def test_limits_of_words_and_length_are_those_of_a_filter_on_names(words, most, longest, n):
+    names = sorted(set("".join(words)))
+    table, marks = table_of(words, names), word_marks([name.encode() for name in names])
+    learned = learn_merges(*table, rules=Rules(names, n, max_words=most, marks=marks, max_length=longest))
+
+    def allow(left: str, right: str) -> bool:
+        return len((left + right).split()) <= most and (not longest or len(left + right) <= longest)
+
+    wanted = guided_merges(*table, names=names, n_merges=n, allow=allow).table
+    np.testing.assert_array_equal(learned.triples, wanted.triples)
+    np.testing.assert_array_equal(learned.counts, wanted.counts)
+
+
+def test_lengths_may_be_nothing_and_limits_need_their_marks():
+    """Bytes inside a character have no length of their own where characters are counted."""
+    names, table = ["a", "b"], table_of({"abab": 3}, ["a", "b"])
+    rules = Rules(names, 9, lengths=np.array([1, 0]), max_length=1)
+    assert named(learn_merges(*table, rules=rules), names)[0] == [("a", "b")]
+    with pytest.raises(ValueError, match="word_marks"):
+        learn_merges(*table, rules=Rules(names, 9, max_words=2))
+    with pytest.raises(ValueError, match="lengths for 2 symbols"):
+        learn_merges(*table, rules=Rules(names, 9, lengths=np.array([1])))
 
 
 def test_empty_words_and_an_empty_table_are_allowed():

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,12 @@ class LM:
     @cached_property
     def bos(self) -> int | None:
         """The id its tokenizer puts in front of a text; None when it puts nothing."""
-        marked = list(self.tokenizer("a")["input_ids"])
-        plain = list(self.tokenizer("a", add_special_tokens=False)["input_ids"])
+        spoken = (token.decode("utf-8", "replace") for token in self.vocab.tokens if token)
+        for text in ("a", *islice(spoken, 100)):  # a small vocabulary may lack "a", and then nothing can be told
+            marked = list(self.tokenizer(text)["input_ids"])
+            plain = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            if plain:
+                break
         for size in range(len(marked) - len(plain) + 1):
             if marked[size : size + len(plain)] == plain:
                 return int(marked[size - 1]) if size else None

@@ -41,6 +41,8 @@ PROTECT_RATE = 1e-5
 """A merge may join this share of the protected text's tokens."""
 MAX_BYTES = 32
 """Longest new token by default; longer ones are mostly boilerplate of the text."""
+_ALPHABET = 1000
+"""Room for the characters of a second tokenizer, besides its pieces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +115,47 @@ def extend(
     pieces = spelled + _pieces(wider, merges, len(strings), vocab.size, spelled) + [[] for _ in range(n_reserved)]
     report = extension_report(vocab, extended, pieces, {name: (texts[name], before[name]) for name in texts})
     return Extension(extended, pieces, report)
+
+
+def extend_by_pieces(
+    vocab: Vocab, source: object, *, method: str = "append", size: int | None = None, add: int | None = None,
+    min_count: int = 2, other: Vocab | None = None, protect: object | None = None, **reading: object,
+) -> Extension:  # fmt: skip
+    """Append the pieces of a second tokenizer, as Cabrita does; `extend` is what we advise instead.
+
+    Args:
+        vocab: the vocabulary; not changed.
+        source: text, as `extend` takes it.
+        method: "append", "append-zero" or "append-below"; see `append_pieces`.
+        size, add: entries afterwards, or new entries; one of the two.
+        min_count: a pair must occur so often to become a piece of the second tokenizer.
+        other: the second tokenizer. Trained here like the first when not given, with twice as many entries as are added
+            (the paper: 40,000 for 20,000).
+        protect: text to report on too; it is not protected, as this method has no way to do so.
+        reading: as for `extend`.
+
+    Raises:
+        ValueError: as `extend`, and for an unknown method.
+
+    Paper: Cabrita (arXiv 2308.11878), section 3.
+    """
+    from tokenry.tokenization.append_pieces import append_pieces
+    from tokenry.tokenization.train import train
+
+    _check_extendable(vocab)
+    n_new = _target(vocab, size, add, None) - vocab.size
+    pretokens = counted(source, vocab.spec, reading)
+    if other is None:
+        fixed = int((vocab.kinds != Kind.NORMAL).sum()) + _ALPHABET
+        other = train(pretokens, size=2 * n_new + fixed, like=vocab, min_count=min_count)
+    longer = append_pieces(vocab, other, n_new, order=method)
+    texts = {"text": pretokens}
+    if protect is not None:
+        texts["protected"] = counted(protect, vocab.spec, reading)
+    pieces = [vocab.decompose(longer.tokens[i] or b"") for i in range(vocab.size, longer.size)]
+    before = {name: encode_table(vocab, found.words, found.total) for name, found in texts.items()}
+    report = extension_report(vocab, longer, pieces, {name: (texts[name], before[name]) for name in texts})
+    return Extension(longer, pieces, report)
 
 
 def _check_extendable(vocab: Vocab) -> None:

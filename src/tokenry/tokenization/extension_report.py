@@ -1,4 +1,4 @@
-"""What an extension does to texts: tokens before and after, words cut otherwise, new tokens used.
+"""What an extension does to texts: tokens before and after, words joined or cut anew, new tokens used or out of reach.
 
 Paper: Cabrita: closing the gap for foreign languages (arXiv 2308.11878).
 """
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tokenry.core.pretokens import Pretokens
 from tokenry.core.report import FactValue, Report, TokenSample
-from tokenry.core.vocab import Vocab
+from tokenry.core.vocab import Kind, Vocab
 from tokenry.tokenization.word_tables import WordTable, encode_table
 
 SHOWN_TOKENS = 1000
@@ -29,8 +29,9 @@ def extension_report(
 
     Returns:
         Report of kind "tokenizer-extension". Facts `n_tokens.before|after`, `bytes_per_token.before|after`,
-        `tokens_saved_share`, `words_changed_share` (of word occurrences), `word_types_changed_share`, the same for the
-        protected text under `protected.`; `n_new`, `n_new_used`, `n_reserved`. Table `tokens`: the most used new ones.
+        `tokens_saved_share`, `words_changed_share` (of word occurrences), `words_recut_share` (those cut at a place
+        where they were not cut before), `word_types_changed_share`, the same for the protected text under `protected.`;
+        `n_new`, `n_new_used`, `n_new_unreachable`, `n_reserved`. Table `tokens`: the most used new ones.
     """
     facts: dict[str, FactValue] = {
         "vocab_size.before": old.size,
@@ -42,12 +43,13 @@ def extension_report(
     used = changed = after = None
     for name, (pretokens, before) in texts.items():
         now = encode_table(new, pretokens.words, pretokens.total)
-        differs = np.diff(now.offsets) != np.diff(before.offsets)  # joining only: a word changed when it got shorter
+        differs, recut = changes((old, before), (new, now))
         stem = "" if name == "text" else f"{name}."
-        facts |= {stem + key: value for key, value in _effect(pretokens, before, now, differs).items()}
+        facts |= {stem + key: value for key, value in _effect(pretokens, before, now, (differs, recut)).items()}
         if name == "text":
             used, changed, after = _uses(now, new.size)[old.size :], differs, now
     facts["n_new_used"] = int((used > 0).sum())
+    facts["n_new_unreachable"] = len(unreachable(new, first=old.size))
     pretokens, before = texts["text"]
     return Report(
         kind="tokenizer-extension",
@@ -59,7 +61,39 @@ def extension_report(
     )
 
 
-def _effect(pretokens: Pretokens, before: WordTable, now: WordTable, differs: np.ndarray) -> dict[str, FactValue]:
+def changes(before: tuple[Vocab, WordTable], after: tuple[Vocab, WordTable]) -> tuple[np.ndarray, np.ndarray]:
+    """Which words are cut otherwise, and which of them are cut anew: bool (W,) each.
+
+    A word that is only joined keeps none but old cuts; one that is cut anew has a cut it did not have.
+
+    Args:
+        before, after: vocabulary and the same words under it.
+    """
+    old, new = (_cut_places(vocab, table) for vocab, table in (before, after))
+    n = len(before[1].counts)
+    fresh, gone = (np.bincount(a[0][~np.isin(a[1], b[1])], minlength=n) for a, b in ((new, old), (old, new)))
+    return (fresh > 0) | (gone > 0), fresh > 0
+
+
+def _cut_places(vocab: Vocab, table: WordTable) -> tuple[np.ndarray, np.ndarray]:
+    """(word, key) of each token's end, where the key says word and byte."""
+    sizes = np.diff(table.offsets)
+    words = np.repeat(np.arange(len(sizes)), sizes)
+    reach = np.concatenate([[0], np.cumsum(vocab.byte_lengths[table.symbols], dtype=np.int64)])
+    inside = reach[1:] - np.repeat(reach[table.offsets[:-1]], sizes)
+    return words, words << 32 | inside
+
+
+def unreachable(vocab: Vocab, *, first: int = 0) -> list[int]:
+    """Entries from `first` on that the model does not return for exactly their own bytes: no merges lead to them."""
+    entries = [i for i in np.flatnonzero(vocab.kinds == Kind.NORMAL).tolist() if i >= first]
+    return [i for i in entries if vocab.decompose(vocab.tokens[i]) != [i]]
+
+
+def _effect(
+    pretokens: Pretokens, before: WordTable, now: WordTable, changed: tuple[np.ndarray, np.ndarray]
+) -> dict[str, FactValue]:
+    differs, recut = changed
     n_bytes, total = int(pretokens.n_bytes.sum()), int(before.counts.sum())
     n_before, n_after = before.n_tokens, now.n_tokens
     return {
@@ -70,6 +104,7 @@ def _effect(pretokens: Pretokens, before: WordTable, now: WordTable, differs: np
         "bytes_per_token.after": n_bytes / n_after if n_after else None,
         "tokens_saved_share": 1 - n_after / n_before if n_before else 0.0,
         "words_changed_share": float(before.counts[differs].sum()) / total if total else 0.0,
+        "words_recut_share": float(before.counts[recut].sum()) / total if total else 0.0,
         "word_types_changed_share": float(differs.mean()) if len(differs) else 0.0,
     }
 

@@ -13,6 +13,7 @@ from tokenry.tokenization.pair_kernels import (
     NEVER,
     add,
     find,
+    joined_mark,
     longer,
     look_afresh,
     may_join,
@@ -148,21 +149,21 @@ def _merge_positions(cells, words, found, merge, seen, sides):
 def _settle(table, n_used, merge, seen, n_seen, sides, rules):
     """Bring the pair counts up to date after a merge: new neighbours first, then those that are gone.
 
-    `rules` = (lengths, max_length, least to remember). A new pair rarer than `least` can never be merged, as counts
+    `rules` = (sizes, limits, least to remember). A new pair rarer than `least` can never be merged, as counts
     only fall once a pair is there, and is not entered.
     """
     a, b, new = merge
     left_weight, left_guard, left_number, right_weight, right_guard, right_number = sides
-    lengths, max_length, least = rules
+    (lengths, marks), limits, least = rules
     for i in range(n_seen[0]):
         s = seen[0][i]
-        if left_number[s] > 0 and may_join(lengths, max_length, s, new):
+        if left_number[s] > 0 and may_join(lengths, marks, limits, s, new):
             table, n_used = add(table, n_used, pack(s, new), (left_weight[s], left_guard[s]),
                                  left_weight[s] >= least, least)  # fmt: skip
         left_number[s] = -abs(left_number[s])
     for i in range(n_seen[1]):
         s = seen[2][i]
-        if right_number[s] > 0 and may_join(lengths, max_length, new, s):
+        if right_number[s] > 0 and may_join(lengths, marks, limits, new, s):
             net = right_weight[s] - (left_weight[new] if s == a else 0)
             table, n_used = add(table, n_used, pack(new, s), (right_weight[s], right_guard[s]), net >= least, least)
         right_number[s] = -abs(right_number[s])
@@ -281,25 +282,37 @@ def _scratch(n_cells, n_most):
 
 
 @njit(cache=True, nogil=True)
-def learn(cells, offsets, counts, guards, spelled, starts, name_lengths, limits, exact, stamp):
-    """Learn merges; see `merges.train_merges`. `cells` is used up. `exact` remembers rare pairs too.
+def _unpacked(keys):
+    """int32 (M, 2): left and right symbol of packed pairs."""
+    pairs = np.empty((len(keys), 2), np.int32)
+    pairs[:, 0], pairs[:, 1] = keys >> 32, keys & 0xFFFFFFFF
+    return pairs
+
+
+@njit(cache=True, nogil=True)
+def learn(cells, offsets, counts, guards, spelled, starts, name_lengths, name_marks, limits, exact, stamp):
+    """Learn merges; see `merges.train_merges`. `exact` remembers rare pairs too.
+
+    Afterwards `cells` hold the words as they are cut then, so learning can go on from them.
 
     Args:
+        name_marks: word marks of the names; none where `max_words` is 0.
         stamp: `pair_kernels.STAMP`.
-        limits: (n_merges, max_length, min_count, guard_limit, positions to list at once).
+        limits: (n_merges, max_length, max_words, min_count, guard_limit, positions to list at once).
 
     Returns:
         pairs (M, 2) int32, results (M,) int32, counts (M,) int64.
     """
-    n_merges, max_length, min_count = min(limits[0], len(cells)), limits[1], limits[2]
-    guard_limit, budget = limits[3], limits[4]
+    n_merges, min_count, guard_limit, budget = min(limits[0], len(cells)), limits[3], limits[4], limits[5]
     n_names = len(name_lengths)
     n_most = n_names + n_merges
     lengths = np.zeros(n_most, np.int64)
     lengths[:n_names] = name_lengths
+    marks = np.zeros(n_most if limits[2] else 0, np.int64)
+    marks[: len(name_marks)] = name_marks
     words = (offsets, counts, guards, word_index(offsets, len(cells)))
     book = _open_book(spelled, starts, n_most)
-    rules = (lengths, max_length, min_count)
+    rules = ((lengths, marks), (limits[1], limits[2]), min_count)
     table, (heap, size, pool, end), floor = look_afresh(cells, words, rules, budget, exact)
     remember = -NEVER if exact else floor
     n_used = np.count_nonzero(table[0] != EMPTY)
@@ -319,6 +332,8 @@ def learn(cells, offsets, counts, guards, spelled, starts, name_lengths, limits,
         a, b = np.int32(key >> 32), np.int32(key & 0xFFFFFFFF)
         book, symbol = _name_merge(book, n_names, a, b)
         lengths[symbol] = lengths[a] + lengths[b]
+        if len(marks):
+            marks[symbol] = joined_mark(marks[a], marks[b])
         n_names = max(n_names, symbol + 1)
         if n == len(keys):
             keys, results, found = longer(keys, 2 * n), longer(results, 2 * n), longer(found, 2 * n)
@@ -326,13 +341,11 @@ def learn(cells, offsets, counts, guards, spelled, starts, name_lengths, limits,
         n += 1
         merge = (a, b, np.int32(symbol))
         n_seen = _merge_positions(cells, words, pool[start : start + length], merge, seen, sides)
-        table, n_used = _settle(table, n_used, merge, seen, n_seen, sides, (lengths, max_length, remember))
+        table, n_used = _settle(table, n_used, merge, seen, n_seen, sides, (rules[0], rules[1], remember))
         _clear(seen, n_seen, sides)
         n_seen = _join_own_sides(seen, n_seen, symbol, sides[2], sides[5])
         queue = (heap, size, pool, end)
         queue = _queue_side(queue, table, merge[2], True, seen[0][: n_seen[0]], seen[1], sides[2], floor)
         queue = _queue_side(queue, table, merge[2], False, seen[2][: n_seen[1]], seen[3], sides[5], floor)
         heap, size, pool, end = queue
-    pairs = np.empty((n, 2), np.int32)
-    pairs[:, 0], pairs[:, 1] = keys[:n] >> 32, keys[:n] & 0xFFFFFFFF
-    return pairs, results[:n].copy(), found[:n].copy()
+    return _unpacked(keys[:n]), results[:n].copy(), found[:n].copy()

@@ -46,6 +46,45 @@ class MergeTable:
         return np.column_stack([self.pairs, self.results]).astype(np.int32)
 
 
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """What may be merged, and how often."""
+
+    names: Sequence[bytes | str | None]
+    """What each start symbol spells (bytes or text, one kind for all); a symbol named None is never merged."""
+    n_merges: int
+    """Stop when so many new symbols are made. A merge that spells a known name reuses its symbol and is listed, but
+    does not count."""
+    min_count: int = 1
+    """Stop below this pair count (at least 1)."""
+    max_length: int = 0
+    """Longest name a merge may make, in units of `lengths` (inclusive); 0 = no limit. The library's `max_token_length`
+    is exclusive, so its n is our n - 1 (n >= 3)."""
+    lengths: np.ndarray | None = None
+    """int (n_symbols,), >= 0, length of each name; `len(name)` when not given."""
+    max_words: int = 0
+    """Most words a merged name may hold (runs of anything but white space), by `marks`; 0 = no limit."""
+    marks: np.ndarray | None = None
+    """int64 (n_symbols,), as `word_marks` gives them; needed for `max_words`."""
+    guard: tuple[np.ndarray, int] | None = None
+    """(second count of each word, limit): how often the words occur in a text which should not change. A pair that
+    occurs there more often than the limit when its turn comes is passed over for good."""
+
+
+def word_marks(tokens: Sequence[bytes | None]) -> np.ndarray:
+    """int64 (V,), for `Rules.marks`: the words of each token and whether white space stands at its ends.
+
+    Args:
+        tokens: the bytes of each symbol; white space is the ASCII one.
+    """
+    found = ((data or b"") for data in tokens)
+    return np.fromiter(
+        (len(data.split()) << 2 | data[:1].isspace() << 1 | data[-1:].isspace() for data in found),
+        np.int64,
+        len(tokens),
+    )
+
+
 def train_merges(
     symbols: np.ndarray | list[np.ndarray],
     offsets: np.ndarray,
@@ -69,15 +108,7 @@ def train_merges(
         offsets: int (W+1,), word w is `symbols[offsets[w]:offsets[w+1]]`.
         counts: int (W,), occurrences of each word, >= 0.
         n_symbols: number of start symbols; the first new symbol gets this id.
-        n_merges: stop when so many new symbols are made. A merge that spells a known name reuses its symbol and is
-            listed, but does not count.
-        names: what each start symbol spells (bytes or text, one kind for all); a symbol named None is never merged.
-        max_length: longest name a merge may make, in units of `lengths` (inclusive); 0 = no limit. The library's
-            `max_token_length` is exclusive, so its n is our n - 1 (n >= 3).
-        min_count: stop below this pair count (at least 1).
-        lengths: int (n_symbols,), >= 1, length of each name; `len(name)` when not given.
-        guard: (second count of each word, limit): how often the words occur in a text which should not change. A pair
-            that occurs there more often than the limit when its turn comes is passed over for good.
+        n_merges, names, max_length, min_count, lengths, guard: see `Rules`; `learn_merges` takes all of them.
 
     Returns:
         The merges, fewer than asked where the words are used up.
@@ -87,22 +118,54 @@ def train_merges(
 
     Paper: Neural Machine Translation of Rare Words with Subword Units (arXiv 1508.07909).
     """
-    symbols = symbols.pop() if isinstance(symbols, list) else symbols
-    cells, offsets, counts = _checked_table(symbols, offsets, counts, n_symbols)
-    del symbols
     if len(names) != n_symbols:
         raise ValueError(f"{len(names)} names for {n_symbols} symbols; give one name (or None) for each start symbol.")
-    second, limit = guard or (np.zeros(0), 0)
-    if guard is not None and len(second) != len(counts):
+    rules = Rules(names, n_merges, min_count=min_count, max_length=max_length, lengths=lengths, guard=guard)
+    return learn_merges(symbols, offsets, counts, rules=rules)
+
+
+def learn_merges(
+    symbols: np.ndarray | list[np.ndarray], offsets: np.ndarray, counts: np.ndarray, *, rules: Rules
+) -> MergeTable:
+    """Learn merges on a table of counted words, as `train_merges`, by rules which are given as one object.
+
+    Raises:
+        ValueError: as `train_merges`; or `max_words` without `marks`.
+    """
+    symbols = symbols.pop() if isinstance(symbols, list) else symbols
+    cells, offsets, counts = checked_table(symbols, offsets, counts, n_symbols=len(rules.names))
+    del symbols
+    return run_learner(cells, offsets, counts, rules=rules, exact=needs_rare_pairs(cells, rules))
+
+
+def run_learner(cells: np.ndarray, offsets: np.ndarray, counts: np.ndarray, *, rules: Rules, exact: bool) -> MergeTable:
+    """Learn merges on cells, which afterwards hold the words as they are cut then; for `learn_merges` and `resuming`.
+
+    Args:
+        cells, offsets, counts: from `checked_table`, or left by an earlier call.
+        rules: with the names of all symbols that exist by now.
+        exact: from `needs_rare_pairs` at the very start.
+
+    Raises:
+        ValueError: if lengths, marks or guard do not fit the names and words.
+    """
+    n_symbols, (second, limit) = len(rules.names), rules.guard or (np.zeros(0), 0)
+    if rules.guard is not None and len(second) != len(counts):
         raise ValueError(f"guard holds {len(second)} counts for {len(counts)} words; give one per word.")
-    spelled, sizes = _spelled(names, lengths)
+    for what, given in (("lengths", rules.lengths), ("marks", rules.marks)):
+        if given is not None and len(given) != n_symbols:
+            raise ValueError(f"{len(given)} {what} for {n_symbols} symbols; give one for each start symbol.")
+    if rules.max_words and rules.marks is None:
+        raise ValueError(f"max_words={rules.max_words} without marks; give marks=word_marks(tokens) too.")
+    spelled = [_data(name) for name in rules.names]
+    marks = rules.marks if rules.max_words else np.zeros(0)
+    limits = (rules.n_merges, rules.max_length, rules.max_words, max(rules.min_count, 1), limit,
+              max(len(cells) // 6, LEAST_LISTED))  # fmt: skip
     learned = learn_kernels.learn(
         cells, offsets, counts, np.ascontiguousarray(second, np.int64),
         np.frombuffer(b"".join(spelled), np.uint8),
         np.concatenate([[0], np.cumsum([len(s) for s in spelled])]).astype(np.int64),
-        sizes,
-        np.array([n_merges, max_length, max(min_count, 1), limit, max(len(cells) // 6, LEAST_LISTED)], np.int64),
-        _a_known_name_may_be_spelled(cells, spelled, sizes), STAMP,
+        _sizes(rules), np.ascontiguousarray(marks, np.int64), np.array(limits, np.int64), exact, STAMP,
     )  # fmt: skip
     return MergeTable(*learned)
 
@@ -169,21 +232,24 @@ def usable_merges(table: MergeTable, literals: Sequence[str | None], blocked: Se
     return np.array(rows, np.int32).reshape(-1, 3), new
 
 
-def _spelled(names: Sequence[bytes | str | None], lengths: np.ndarray | None) -> tuple[list[bytes], np.ndarray]:
-    """Bytes of the names, and their lengths with 0 for a symbol without name."""
-    sizes = np.fromiter((len(name or "") for name in names), np.int64, len(names))
-    if lengths is not None:
-        sizes = np.where(sizes > 0, lengths, 0).astype(np.int64)
-    return [_data(name) for name in names], sizes
+def _sizes(rules: Rules) -> np.ndarray:
+    """int64, length of each name; -1 for a symbol without name, which bars it."""
+    plain = np.fromiter((len(name or "") for name in rules.names), np.int64, len(rules.names))
+    return np.where(plain > 0, plain if rules.lengths is None else rules.lengths, -1).astype(np.int64)
 
 
 def _data(name: bytes | str | None) -> bytes:
     return name.encode("utf-8", "surrogatepass") if isinstance(name, str) else name or b""
 
 
-def _checked_table(
-    symbols: np.ndarray, offsets: np.ndarray, counts: np.ndarray, n_symbols: int
+def checked_table(
+    symbols: np.ndarray, offsets: np.ndarray, counts: np.ndarray, *, n_symbols: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The table as the kernels take it: cells (one more than symbols), offsets and counts.
+
+    Raises:
+        ValueError: if the arrays do not fit each other or a symbol is out of range.
+    """
     offsets = np.ascontiguousarray(offsets, np.int64)
     counts = np.ascontiguousarray(counts, np.int64)
     if (
@@ -210,17 +276,19 @@ def _checked_table(
     return cells, offsets, counts
 
 
-def _a_known_name_may_be_spelled(cells: np.ndarray, spelled: list[bytes], lengths: np.ndarray) -> bool:
+def needs_rare_pairs(cells: np.ndarray, rules: Rules) -> bool:
     """Can a merge spell the name of a symbol which no word holds, e.g. a special token written out in the text?
 
     Then a pair's count can rise again after it was first seen, and rare pairs must be remembered. Only asked where
     every word starts from one-character symbols; a false alarm costs memory only.
     """
+    lengths = np.fromiter((len(name or "") for name in rules.names), np.int64, len(rules.names))
     used = np.zeros(len(lengths), bool)
     for start in range(0, len(cells) - 1, _CHUNK):  # an index array is widened to 64 bits
         used[cells[:-1][start : start + _CHUNK]] = True
     if len(cells) == 1 or (lengths[used] != 1).any():
         return False
+    spelled = [_data(name) for name in rules.names]
     single = {name: i for i, name in enumerate(spelled) if lengths[i] == 1}
     for i in np.flatnonzero(~used & (lengths > 1)):
         parts = _spell(spelled[i], single)

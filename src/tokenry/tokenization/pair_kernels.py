@@ -6,8 +6,10 @@ both neighbours are found without links. Every other cell of a span is negative 
 never looks like a token.
 
 Packed arguments: `table` = (keys, counts, guards) of an open-addressing hash of pairs, `heap` = (counts, keys, list
-starts, list lengths), `words` = (offsets, counts, guards, index of blocks), `rules` = (name lengths, max_length,
-min_count).
+starts, list lengths), `words` = (offsets, counts, guards, index of blocks), `rules` = (sizes, limits, min_count), where
+`sizes` = (name lengths, word marks) by symbol and `limits` = (max_length, max_words), 0 for none. A length below 0 bars
+a symbol. A word mark holds how many words a symbol has (runs of anything but white space), times 4, plus 2 where it
+begins and 1 where it ends with white space; there are none where words are not limited.
 
 numba's cache only knows a kernel's own file, and the kernels of the other files hold copies of these: their entry
 points take a `stamp`, an empty array whose type names the content of this file.
@@ -187,11 +189,20 @@ def word_of(index, offsets, cell):
 
 
 @njit(cache=True, nogil=True)
-def may_join(lengths, max_length, left, right):
-    """Symbols without a name never merge; names may not grow past the limit."""
-    if lengths[left] == 0 or lengths[right] == 0:
+def joined_mark(left, right):
+    """Word mark of two symbols side by side: a word that ends the left and one that begins the right are one."""
+    n_words = (left >> 2) + (right >> 2) - (1 if not (left & 1 or right & 2) else 0)
+    return n_words << 2 | (left & 2) | (right & 1)
+
+
+@njit(cache=True, nogil=True)
+def may_join(lengths, marks, limits, left, right):
+    """Symbols without a name never merge; names may not grow past the limits."""
+    if lengths[left] < 0 or lengths[right] < 0:
         return False
-    return max_length == 0 or lengths[left] + lengths[right] <= max_length
+    if limits[0] and lengths[left] + lengths[right] > limits[0]:
+        return False
+    return limits[1] == 0 or joined_mark(marks[left], marks[right]) >> 2 <= limits[1]
 
 
 @njit(cache=True, nogil=True)
@@ -203,7 +214,7 @@ def next_token(cells, p):
 @njit(cache=True, nogil=True)
 def _sketch_pairs(cells, words, rules):
     """Pair counts and numbers of positions, added up in buckets: never less than those of a pair in the bucket."""
-    offsets, counts = words[0], words[1]
+    (offsets, counts), (lengths, marks) = words[:2], rules[0]  # taken apart here: in the loop it would cost a third
     room = 1 << 12
     while room < len(cells) and room < 1 << 20:
         room *= 2
@@ -213,7 +224,7 @@ def _sketch_pairs(cells, words, rules):
         p, end = offsets[word], offsets[word + 1]
         while p < end:
             q = next_token(cells, p)
-            if q < end and may_join(rules[0], rules[1], cells[p], cells[q]):
+            if q < end and may_join(lengths, marks, rules[1], cells[p], cells[q]):
                 bucket = mix(pack(cells[p], cells[q])) & mask
                 weights[bucket] += counts[word]
                 numbers[bucket] += 1
@@ -244,7 +255,7 @@ def _floor(counts, numbers, min_count, budget):
 @njit(cache=True, nogil=True)
 def _count_pairs(cells, words, rules, weights, floor):
     """Hash table of the pairs of all words as they are cut now; pairs whose bucket is below `floor` are left out."""
-    offsets, counts, guards, _ = words
+    (offsets, counts, guards, _), (lengths, marks) = words, rules[0]
     keys = np.full(1 << 10, EMPTY)
     table = (keys, np.zeros(len(keys), np.int64), np.zeros(len(keys) if len(guards) else 0, np.int64))
     n_used = 0
@@ -253,7 +264,7 @@ def _count_pairs(cells, words, rules, weights, floor):
         p, end = offsets[word], offsets[word + 1]
         while p < end:
             q = next_token(cells, p)
-            if q < end and may_join(rules[0], rules[1], cells[p], cells[q]):
+            if q < end and may_join(lengths, marks, rules[1], cells[p], cells[q]):
                 key = pack(cells[p], cells[q])
                 if weights[mix(key) & mask] >= floor:
                     guard = guards[word] if len(guards) else np.int64(0)
@@ -321,7 +332,7 @@ def look_afresh(cells, words, rules, budget, exact):
     """Count the pairs of the words as they are now and queue the frequent ones.
 
     Args:
-        rules: (lengths, max_length, min_count).
+        rules: (sizes, limits, min_count).
         budget: positions to list at most, roughly. What is rarer waits until the queue is empty and this is called
             again: lists of all pairs at once would take more memory than the words.
         exact: queue everything and remember everything.

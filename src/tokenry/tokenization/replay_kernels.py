@@ -5,7 +5,7 @@ import heapq
 import numpy as np
 from numba import njit
 
-from tokenry.tokenization.pair_kernels import EMPTY, NEVER, find, pack
+from tokenry.tokenization.pair_kernels import EMPTY, NEVER, find, next_token, pack
 
 
 @njit(cache=True, nogil=True)
@@ -129,3 +129,21 @@ def gather(cells, offsets, ends):
         n = ends[word + 1] - ends[word]
         ids[ends[word] : ends[word + 1]] = cells[offsets[word] : offsets[word] + n]
     return ids
+
+
+@njit(cache=True, nogil=True)
+def compact(cells, offsets, stamp):
+    """The tokens of cells in which merges were learned, one each, and where each word starts among them."""
+    n = 0
+    for cell in cells[: offsets[-1]]:
+        if cell >= 0:
+            n += 1
+    symbols, starts, end = np.empty(n, np.int32), np.zeros(len(offsets), np.int64), 0
+    for word in range(len(offsets) - 1):
+        p = offsets[word]
+        while p < offsets[word + 1]:
+            symbols[end] = cells[p]
+            end += 1
+            p = next_token(cells, p)
+        starts[word + 1] = end
+    return symbols, starts

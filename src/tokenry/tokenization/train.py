@@ -1,10 +1,11 @@
 """Train a tokenizer: BPE and WordPiece by our merge engine, Unigram by the library; bytes; characters.
 
+`train` has the usual choices; `composing.compose` has them all; `train_family` gives many sizes of one run.
+
 Papers: Neural Machine Translation of Rare Words with Subword Units (arXiv 1508.07909); Subword Regularization (Unigram,
 arXiv 1804.10959); KL3M Tokenizers (arXiv 2503.17247).
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 from tokenry.core.alphabets import METASPACE
@@ -12,9 +13,13 @@ from tokenry.core.choosing import suggest
 from tokenry.core.hf_json import ROLES
 from tokenry.core.patterns import PATTERNS, known
 from tokenry.core.vocab import Vocab
-from tokenry.tokenization import training
+from tokenry.tokenization import plans
+from tokenry.tokenization.composing import OTHER_KINDS, Recipe, compose
+from tokenry.tokenization.size_families import train_family
 
-KINDS = ("bpe", "unigram", "wordpiece", "byte", "character")
+__all__ = ["KINDS", "METASPACE_PATTERNS", "Recipe", "compose", "plan_of", "train", "train_family"]
+
+KINDS = ("bpe", "unigram", "wordpiece", "byte", "character", *OTHER_KINDS)
 SPECIALS = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
 WORDPIECE_SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 _LETTERS = METASPACE + r"+(?=" + METASPACE + r")|" + METASPACE + r"?\p{L}[\p{L}\p{M}]*"
@@ -38,15 +43,16 @@ def train(
     min_count: int = 2,
     max_length: int = 0,
     like: Vocab | None = None,
+    boundary: object = None,
     **reading: object,
 ) -> Vocab:
     """Train a tokenizer on text. The same text gives the same tokenizer (Unigram: up to rounding of the scores).
 
     Args:
-        source: what `core.tables.stream` takes; but for Unigram also `Pretokens` cut by the same pre-tokeniser.
+        source: what `core.tables.stream` takes, or `Pretokens` cut by the same pre-tokeniser.
         size: entries in all, special tokens and alphabet included. Not used by kind "byte".
         kind: "bpe", "unigram", "wordpiece", "byte" (byte-level without merges) or "character" (the most frequent
-            characters, byte pieces for the rest).
+            characters, byte pieces for the rest), "least-effort" or "unicode".
         style: how BPE spells text: "byte-level" (GPT-2) or "metaspace" (SentencePiece, with byte pieces).
         specials: role (bos eos pad unk ...) -> token, or only tokens; they get the first ids. Default: <s> </s> <pad>
             <unk>, for WordPiece BERT's five.
@@ -56,7 +62,8 @@ def train(
         max_length: longest token in characters of the style's alphabet (bytes for byte-level), inclusive; 0 = any.
         like: keep this vocabulary's kind, style, normaliser, pre-tokeniser, decoder, template, special tokens and byte
             pieces, and learn only the entries anew; kind, style, specials and pattern are then not used.
-        reading: `text`, `limit`, `skip_bad`; for all but Unigram also `cache` and `workers` of `count_pretokens`.
+        boundary: where no learned token may cross, or several in a list: see `boundaries.resolve_boundary`.
+        reading: `text`, `limit`, `skip_bad`, `cache`, `workers` of `count_pretokens`.
 
     Returns:
         The vocabulary. It is smaller than `size`, with a warning, where the text has nothing left to merge.
@@ -66,26 +73,21 @@ def train(
 
     Paper: Neural Machine Translation of Rare Words with Subword Units (arXiv 1508.07909).
     """
-    plan = training.plan_like(like) if like is not None else _plan(kind, style, _roles(specials, kind), pattern)
-    if size is None and kind != "byte":
-        raise ValueError("size is missing; say how many entries the tokenizer shall have, e.g. size=32768.")
-    if plan.kind == "Unigram":
-        from tokenry.tokenization.unigram import train_unigram
+    several = boundary if isinstance(boundary, list | tuple) else [] if boundary is None else [boundary]
+    recipe = Recipe(size=size, kind=kind, style=style, specials=specials, pattern=pattern, boundaries=tuple(several),
+                    min_count=min_count, max_length=max_length, like=like)  # fmt: skip
+    return compose(source, recipe, **reading).vocab
 
-        vocab = train_unigram(plan, source, size=size, reading=reading)
-    elif plan.kind == "WordPiece":
-        from tokenry.tokenization.wordpiece import train_wordpiece
 
-        vocab = train_wordpiece(plan, source, size=size, min_count=min_count, reading=reading)
-    else:
-        vocab = training.by_merges(plan, source, size=size, min_count=min_count, max_length=max_length, reading=reading)
-    if size is not None and vocab.size < size and kind != "byte":
-        warnings.warn(
-            f"{vocab.size:,} entries instead of {size:,}: the text has nothing more to learn that occurs {min_count} "
-            "times. Give more text, or lower min_count.",
-            stacklevel=2,
-        )
-    return vocab
+def plan_of(recipe: Recipe) -> plans.Plan:
+    """The plan of a recipe's kind, style, special tokens and pattern.
+
+    Raises:
+        ValueError: unknown kind, style, role or pattern.
+    """
+    if recipe.like is not None:
+        return plans.plan_like(recipe.like)
+    return _plan(recipe.kind, recipe.style, _roles(recipe.specials, recipe.kind), recipe.pattern)
 
 
 def _roles(specials: Mapping[str, str] | Sequence[str] | None, kind: str) -> dict[str, str]:
@@ -104,16 +106,16 @@ def _roles(specials: Mapping[str, str] | Sequence[str] | None, kind: str) -> dic
     return dict(specials)
 
 
-def _plan(kind: str, style: str, roles: dict[str, str], pattern: str | None) -> training.Plan:
+def _plan(kind: str, style: str, roles: dict[str, str], pattern: str | None) -> plans.Plan:
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}; need one of {', '.join(KINDS)}.{suggest(kind, KINDS)}")
     if style not in ("byte-level", "metaspace"):
         raise ValueError(f"style={style!r}; need byte-level or metaspace.{suggest(style, ('byte-level', 'metaspace'))}")
     if kind in ("unigram", "wordpiece"):
-        return training.plan_library(kind, roles)
+        return plans.plan_library(kind, roles)
     if kind == "character" or (kind == "bpe" and style == "metaspace"):
-        return training.plan_metaspace(roles, _metaspace_pattern(pattern), merges=kind == "bpe")
-    return training.plan_byte_level(roles, _byte_level_patterns(pattern), merges=kind == "bpe")
+        return plans.plan_metaspace(roles, _metaspace_pattern(pattern), merges=kind == "bpe")
+    return plans.plan_byte_level(roles, _byte_level_patterns(pattern), merges=kind == "bpe")
 
 
 def _byte_level_patterns(pattern: str | None) -> tuple[str, ...]:

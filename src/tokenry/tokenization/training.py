@@ -1,163 +1,71 @@
 """From a plan of a BPE tokenizer and a table of words to the finished vocabulary; `train.py` is the door.
 
+Learning and assembling are two steps, so that one run gives vocabularies of many sizes (`size_families`).
+
 Paper: Neural Machine Translation of Rare Words with Subword Units (arXiv 1508.07909).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from tokenry.core.alphabets import BYTE_TO_CHAR, METASPACE, byte_piece
-from tokenry.core.hf_json import added_tokens, alphabet_of, bpe_model, model_type, template, whole_spec
-from tokenry.core.patterns import byte_level, split_pretokenizer
+from tokenry.core.alphabets import BYTE_TO_CHAR, byte_piece
 from tokenry.core.pretokens import Pretokens, count_pretokens, give_back_memory
-from tokenry.core.vocab import Kind, Vocab
+from tokenry.core.vocab import Vocab
+from tokenry.tokenization.ensured import Ensured, Form, MergeList, Pair, ensure, settle
+from tokenry.tokenization.plans import Plan
 
 COVERAGE = 0.9995
 """Share of the text's characters that get an entry of their own where the rest has byte pieces or an unknown token
 (SentencePiece's default)."""
 
+_CHARACTER = 1000
+"""Length of a character's first byte where a limit counts characters; its other bytes count 1."""
+
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything about a tokenizer but what is learned."""
+class Limits:
+    """What a merge must keep to."""
 
-    kind: str
-    """BPE, Unigram or WordPiece."""
-    spec: dict
-    """A `tokenizer.json` with an empty vocabulary."""
-    first: list[dict]
-    """Added tokens (as in the file, ids not yet right) before the learned entries."""
-    config: dict
-    """Special tokens by role, and whatever else `tokenizer_config.json` shall hold."""
-    last: list[dict] = field(default_factory=list)
-    """Added tokens after the learned entries."""
-    bytes_first: bool = False
-    """Whether the pieces <0x00> .. <0xFF> follow `first`."""
-    alphabet: str = "bytes"
-    """Start symbols: "bytes" (the 256 byte-level characters), "covered" or "all" characters of the text."""
-    merges: bool = True
-    barred: frozenset[str] = frozenset()
-    """Characters that are never merged."""
-    spelled_by_bytes: frozenset[str] = frozenset()
-    """Characters that get no entry."""
+    min_count: int = 2
+    """A pair seen less often is not merged."""
+    max_length: int = 0
+    """Longest entry in characters of the plan's alphabet (bytes for byte-level), inclusive; 0 = any."""
+    max_characters: int = 0
+    """Longest entry in characters of the text, its space included, inclusive; 0 = any. A piece of a character counts
+    as one."""
+    state: str | Path | None = None
+    """Folder that keeps what is learned so far: an interrupted run goes on there, a larger size starts from there."""
 
 
-def _added(roles: dict[str, str]) -> list[dict]:
-    return added_tokens(dict(enumerate(dict.fromkeys(roles.values()))))
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Merges of a plan, not yet cut to a size."""
 
+    plan: Plan
+    entries: tuple[str, ...]
+    """Special tokens, byte pieces and alphabet."""
+    spelling: dict[str, list[int]]
+    """Character -> start symbols."""
+    blocked: frozenset[str]
+    """Strings no merge may make."""
+    first: Ensured = field(default_factory=Ensured)
+    """Terms whose merges come before the learned ones."""
+    pairs: tuple[Pair, ...] = ()
+    """Learned merges in strings, in order."""
+    births: tuple[int, ...] = ()
+    """Row of the merge that makes each new entry."""
 
-def _config(roles: dict[str, str]) -> dict:
-    return {f"{role}_token": token for role, token in roles.items() if role != token}
-
-
-def plan_byte_level(roles: dict[str, str], patterns: tuple[str, ...], *, merges: bool) -> Plan:
-    """Byte-level BPE as GPT-2 has it."""
-    coder = byte_level(use_regex=False)
-    spec = whole_spec(
-        bpe_model({}, []), pre_tokenizer=split_pretokenizer(patterns), post_processor=coder, decoder=coder
-    )
-    return Plan("BPE", spec, _added(roles), _config(roles), merges=merges)
-
-
-def plan_metaspace(roles: dict[str, str], pattern: str, *, merges: bool) -> Plan:
-    """SentencePiece-style BPE with byte pieces."""
-    prepend = {"type": "Prepend", "prepend": METASPACE}
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": METASPACE}
-    back = {"type": "Replace", "pattern": {"String": METASPACE}, "content": " "}
-    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
-    spec = whole_spec(
-        bpe_model({}, [], byte_fallback=True, fuse_unk=True, unk_token=roles.get("unk")),
-        normalizer={"type": "Sequence", "normalizers": [prepend, replace]},
-        pre_tokenizer={"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
-        decoder={"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]},
-    )
-    return Plan("BPE", spec, _added(roles), _config(roles), bytes_first=True, alphabet="covered", merges=merges,
-                spelled_by_bytes=frozenset("\n\r\t"))  # fmt: skip
-
-
-def plan_library(kind: str, roles: dict[str, str]) -> Plan:
-    """Unigram as SentencePiece, WordPiece as BERT (cased).
-
-    Raises:
-        ValueError: when there is no unknown token, which both kinds need.
-    """
-    unk = roles.get("unk")
-    if unk is None:
-        raise ValueError(
-            f'kind={kind!r} needs an unknown token; give specials as a dictionary with "unk", e.g. {{"unk": "<unk>"}}.'
-        )
-    if kind == "unigram":
-        space = {"type": "Metaspace", "replacement": METASPACE, "prepend_scheme": "always", "split": True}
-        model = {"type": "Unigram", "unk_id": 0, "vocab": [[unk, 0.0]], "byte_fallback": False}
-        spec = whole_spec(model, normalizer={"type": "NFKC"}, pre_tokenizer=space, decoder=space)
-        return Plan("Unigram", spec, _added(roles), _config(roles))
-    normalizer = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
-                  "lowercase": False}  # fmt: skip
-    model = {"type": "WordPiece", "unk_token": unk, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
-             "vocab": {}}  # fmt: skip
-    around = [(roles[role], 0) if role in roles else None for role in ("cls", "sep")]
-    spec = whole_spec(
-        model,
-        normalizer=normalizer,
-        pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=template(*around) if all(around) else None,
-        decoder={"type": "WordPiece", "prefix": "##", "cleanup": True},
-    )
-    return Plan("WordPiece", spec, _added(roles), _config(roles))
-
-
-def plan_like(like: Vocab) -> Plan:
-    """Keep all of a vocabulary but what it learned.
-
-    Raises:
-        ValueError: for a kind that cannot be trained (word lists, BPE with word-end marks).
-    """
-    from tokenry.tokenization.word_tables import joins
-
-    kind, model = model_type(like.spec), like.spec["model"]
-    if kind not in ("BPE", "Unigram", "WordPiece") or model.get("end_of_word_suffix"):
-        raise ValueError(
-            f"{like.name} is a {kind} tokenizer{' with word-end marks' if kind == 'BPE' else ''}; a new one can be "
-            "trained like BPE, Unigram or WordPiece. Train without like=."
-        )
-    if kind == "BPE" and model.get("continuing_subword_prefix"):
-        raise ValueError(f"{like.name} marks continuing pieces; BPE of this form is not trained. Train without like=.")
-    learned = np.flatnonzero(like.kinds == Kind.NORMAL).tolist()
-    middle = learned[len(learned) // 2] if learned else 0
-    added = sorted(like.spec["added_tokens"], key=lambda token: token["id"])
-    marked = {token["content"] for token in added}
-    unk = like.specials.get("unk")
-    if unk is not None and like.literal(unk) not in marked:
-        added = [*added_tokens({unk: like.literal(unk)}), *added]
-    alphabet = "bytes" if alphabet_of(like.spec) == "byte-level" else "covered"
-    has_bytes = bool((like.kinds == Kind.BYTE).any())
-    if alphabet == "covered" and not has_bytes and model.get("unk_token") is None:
-        alphabet = "all"
-    newline, digit = joins(like)
-    entries = model["vocab"] if kind == "BPE" else {}
-    outside = {c for c in "\n\r\t" if c not in entries and has_bytes}
-    config = {k: v for k, v in like.config.items() if not k.endswith("_token_id") and k not in _LEARNED_CONFIG}
-    config |= {f"{role}_token": like.literal(i) for role, i in like.specials.items()}
-    return Plan(
-        kind, _emptied(like.spec), [t for t in added if t["id"] <= middle], config,
-        last=[t for t in added if t["id"] > middle],
-        bytes_first=has_bytes, alphabet=alphabet,
-        barred=frozenset(("" if newline else "\n\r") + ("" if digit else "0123456789")),
-        spelled_by_bytes=frozenset(outside),
-    )  # fmt: skip
-
-
-_LEARNED_CONFIG = ("added_tokens_decoder", "piece_scores", "unused_token_ids", "model_max_length")
-
-
-def _emptied(spec: dict) -> dict:
-    model = dict(spec["model"])
-    model["vocab"] = [] if isinstance(model["vocab"], list) else {}
-    if "merges" in model:
-        model["merges"] = []
-    return {**spec, "model": {**model, "dropout": None} if "dropout" in model else model, "added_tokens": []}
+    @cached_property
+    def merges(self) -> MergeList:
+        """The learned merges after those that come first."""
+        start = {c: [self.entries[i] for i in symbols] for c, symbols in self.spelling.items()}
+        ahead = len(self.first.pairs)
+        return MergeList(start, [*self.entries, *self.first.entries], [*self.first.pairs, *self.pairs],
+                         [ahead + row for row in self.births], self.blocked)  # fmt: skip
 
 
 def by_merges(plan: Plan, source: object, *, size: int | None, min_count: int, max_length: int, reading: dict) -> Vocab:
@@ -166,11 +74,119 @@ def by_merges(plan: Plan, source: object, *, size: int | None, min_count: int, m
     Raises:
         ValueError: when `size` does not hold specials, byte pieces and alphabet.
     """
-    from tokenry.tokenization.merges import train_merges, usable_merges
+    return assemble(learn(plan, source, size=size, limits=Limits(min_count, max_length), reading=reading), size=size)[0]
+
+
+def learn(
+    plan: Plan,
+    source: object,
+    *,
+    size: int | None,
+    limits: Limits,
+    reading: dict,
+    prepare: Callable[[Pretokens], Pretokens] | None = None,
+    first: Sequence[Form] = (),
+    required: str = "",
+) -> Learned:
+    """Learn merges for a vocabulary of up to `size` entries.
+
+    Args:
+        plan: everything but the entries.
+        source: text, or `Pretokens`.
+        size: entries in all; None for an alphabet without merges.
+        limits: counts and lengths a merge must keep to.
+        reading: keywords of `core.pretokens.count_pretokens`.
+        prepare: changes the table before anything is learned from it (weights, boundaries).
+        first: words whose merges come before all others.
+        required: characters that get an entry however rare they are.
+
+    Raises:
+        ValueError: when `size` does not hold specials, byte pieces and alphabet.
+    """
+    from tokenry.tokenization.merges import Rules, encode_words, learn_merges, usable_merges
+    from tokenry.tokenization.resuming import train_resumable
     from tokenry.tokenization.word_tables import spell
 
     pretokens = counted(source, plan.spec, reading)
+    pretokens = prepare(pretokens) if prepare else pretokens
     words, counts = pretokens.words, pretokens.total
+    learned = _start(plan, words, counts, size=size, required=required)
+    symbols, offsets = spell(words, learned.spelling)
+    del pretokens, words  # large, and not needed while learning
+    if first:
+        learned = replace(learned, first=ensure(first, "merges", learned.merges, n=0))
+        symbols, offsets = encode_words(symbols, offsets, _triples(learned))
+    entries = [*learned.entries, *learned.first.entries]
+    names, lengths = _names(plan, entries, by_character=limits.max_characters > 0)
+    # A merge that spells a special token is no entry; some more make up for it.
+    room = 0 if size is None or not plan.merges else max(0, size - len(entries) - len(plan.last))
+    room += min(len(plan.first), 16) if room else 0
+    most = _CHARACTER * (limits.max_characters + 1) - 1 if limits.max_characters else limits.max_length
+    rules = Rules(names, room, min_count=limits.min_count, max_length=most, lengths=lengths)
+    table = [symbols]
+    del symbols
+    give_back_memory()
+    if limits.state is not None and room:
+        made = train_resumable(table.pop(), offsets, counts, rules=rules, folder=limits.state)
+    else:
+        made = learn_merges(table, offsets, counts, rules=rules)
+    rows, new = usable_merges(made, entries, learned.blocked)
+    strings = [*entries, *new]
+    pairs = tuple((strings[left], strings[right]) for left, right, _ in rows.tolist())
+    _, births = np.unique(rows[:, 2], return_index=True)
+    births = births[len(births) - len(new) :] if len(new) else births[:0]
+    return replace(learned, pairs=pairs, births=tuple(births.tolist()))
+
+
+def assemble(
+    learned: Learned, *, size: int | None, terms: Sequence[Form] = (), how: str = "merges"
+) -> tuple[Vocab, Ensured]:
+    """The vocabulary of a size, from merges learned for this size or a larger one, with terms guaranteed.
+
+    Where the terms leave an entry or two free, the next learned merges fill them, after the terms'.
+
+    Returns:
+        The vocabulary, and what became of the terms.
+
+    Raises:
+        ValueError: when `size` does not hold special tokens, alphabet and terms.
+    """
+    plan, merges = learned.plan, learned.merges
+    fixed = len(learned.entries) + len(learned.first.entries) + len(plan.last)
+    room = len(learned.births) if size is None else size - fixed
+    if room < 0:
+        raise ValueError(f"size={size} does not hold {fixed} special tokens, characters and terms. Ask for more.")
+    n, ensured = min(room, len(learned.births)), learned.first
+    if terms:
+        n, ensured = settle(room, lambda n: ensure(terms, how, merges, n=n))
+        n = min(n, len(learned.births))
+    pairs = [*merges.pairs[: merges.n_rows(n)], *ensured.pairs] if terms else merges.pairs[: merges.n_rows(n)]
+    entries = dict.fromkeys(entry for entry, row in merges.born.items() if row < merges.n_rows(n))
+    if terms:
+        entries |= dict.fromkeys(ensured.entries)
+        plan = replace(plan, last=[*plan.last, *ensured.added])
+        _fill(entries, pairs, merges.pairs[merges.n_rows(n) :], room + fixed - len(plan.last))
+    place = {entry: i for i, entry in enumerate(entries)}
+    model = {**plan.spec["model"], "vocab": place, "merges": [list(pair) for pair in pairs]}
+    if terms and how == "whole-words":
+        model["ignore_merges"] = True
+    first = {t["content"]: i for i, t in enumerate(plan.first)}
+    return finish(plan, model, n_entries=len(entries), place=first), ensured
+
+
+def _fill(entries: dict[str, None], pairs: list[Pair], more: Sequence[Pair], size: int) -> None:
+    """Append learned merges while there are entries to give."""
+    held = set(pairs)
+    for pair in more:
+        if len(entries) >= size:
+            return
+        if pair[0] in entries and pair[1] in entries and pair not in held:
+            pairs.append(pair)
+            entries[pair[0] + pair[1]] = None
+
+
+def _start(plan: Plan, words: Sequence[str], counts: np.ndarray, *, size: int | None, required: str) -> Learned:
+    """What there is before any merge."""
     fixed = [token["content"] for token in plan.first]
     fixed += [byte_piece(byte) for byte in range(256)] if plan.bytes_first else []
     room = None if size is None else size - len(fixed) - len(plan.last)
@@ -180,29 +196,35 @@ def by_merges(plan: Plan, source: object, *, size: int | None, min_count: int, m
             f"{'256 bytes' if plan.alphabet == 'bytes' else 'characters of the text'}. Ask for more."
         )
     characters, others = _alphabet(plan, words, counts, room)
+    if plan.alphabet != "bytes":
+        characters = sorted({*characters, *required} - plan.spelled_by_bytes)
+        others = [c for c in others if c not in required]
     entries = fixed + [c for c in characters if c not in fixed]
     place = {entry: i for i, entry in enumerate(entries)}
-    n_merges = room - (len(entries) - len(fixed)) if room is not None and plan.merges else 0
     spelling = {c: [place[c]] for c in characters} | {c: _fallback(plan, c, place) for c in others}
-    symbols, offsets = spell(words, spelling)
-    table = [symbols]
-    del pretokens, words, symbols  # large, and not needed while learning
     blocked = {token["content"] for token in (*plan.first, *plan.last)} | {e for e in fixed if e not in characters}
-    names = [None if entry in plan.barred or entry in fixed[len(plan.first) :] else entry for entry in entries]
-    unk = plan.spec["model"].get("unk_token")
-    if unk in place:
-        names[place[unk]] = None
-    give_back_memory()
-    learned = train_merges(table, offsets, counts, n_symbols=len(entries), n_merges=n_merges, names=names,
-                         max_length=max_length, min_count=min_count)  # fmt: skip
-    merges, new = usable_merges(learned, entries, blocked)
-    entries += new
-    model = {
-        **plan.spec["model"],
-        "vocab": {entry: i for i, entry in enumerate(entries)},
-        "merges": [[entries[left], entries[right]] for left, right, _ in merges.tolist()],
-    }
-    return finish(plan, model, n_entries=len(entries), place={t["content"]: i for i, t in enumerate(plan.first)})
+    return Learned(plan, tuple(entries), spelling, frozenset(blocked))
+
+
+def _names(plan: Plan, entries: list[str], *, by_character: bool) -> tuple[list[str | None], np.ndarray | None]:
+    """What each start symbol spells (None: never merged), and its length where characters are counted."""
+    pieces = {byte_piece(byte) for byte in range(256)} if plan.bytes_first else set()
+    never = plan.barred | pieces | {plan.spec["model"].get("unk_token")}
+    names = [None if entry in never else entry for entry in entries]
+    if not by_character:
+        return names, None
+    if plan.alphabet != "bytes":
+        return names, np.array([_CHARACTER * len(entry) for entry in entries], np.int64)
+    inside = [BYTE_TO_CHAR[byte] for byte in range(0x80, 0xC0)]
+    lengths = [sum(1 if c in inside else _CHARACTER for c in entry) for entry in entries]
+    return names, np.array(lengths, np.int64)
+
+
+def _triples(learned: Learned) -> np.ndarray:
+    """The merges of the terms that come first, as ids."""
+    place = {entry: i for i, entry in enumerate([*learned.entries, *learned.first.entries])}
+    rows = [(place[a], place[b], place[a + b]) for a, b in learned.first.pairs]
+    return np.array(rows, np.int32).reshape(-1, 3)
 
 
 def counted(source: object, spec: dict, reading: dict) -> Pretokens:

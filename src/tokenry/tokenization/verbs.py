@@ -1,5 +1,6 @@
 """What the tokenizer verbs write: a folder AutoTokenizer opens, its report, and run.json, all or nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tokenry.core.report import Report, TokenSample
@@ -10,54 +11,120 @@ _KIND_NAMES = {Kind.NORMAL: "normal", Kind.BYTE: "byte", Kind.SPECIAL: "special"
 
 
 def train_to_folder(
-    source: list[str], out: Path, *, reading: dict, overwrite: bool = False, like: str | None = None, **options
+    source: list[str],
+    out: Path,
+    *,
+    reading: dict,
+    overwrite: bool = False,
+    sizes: list[int] | None = None,
+    heldout: list[str] | None = None,
+    terms_budget: int | None = None,
+    **options: object,
 ) -> Report:
     """Train a tokenizer on `source` and write it to `out`; returns a Report of what was made.
 
     Args:
         source: paths as `core.tables.stream` takes them.
-        out: folder to create; refused when it exists unless `overwrite`.
-        reading: `limit`, `text`, `skip_bad` of the reader.
-        like: tokenizer whose pre-tokeniser, normaliser and specials are kept.
-        options: the keywords of `tokenization.train.train`.
+        out: folder to create; refused when it exists unless `overwrite`. With `sizes`, one folder a size inside it.
+        reading: `limit`, `text`, `skip_bad`, `cache`, `workers`.
+        sizes: a family of nested vocabularies from one run; `size` is then not used.
+        heldout: paths of text for measuring compression.
+        terms_budget: keep only so many of the terms, those that save most tokens on the training text.
+        options: the keywords of `recipe_options.recipe_from`.
 
     Raises:
         ValueError, FileNotFoundError: from reading or training. FileExistsError: `out` exists.
     """
-    from tokenry.tokenization.train import train
+    from tokenry.core.tables import texts
+    from tokenry.tokenization.composing import compose
+    from tokenry.tokenization.recipe_options import recipe_from, with_selected_terms
+    from tokenry.tokenization.training_report import family_report, training_report
 
+    recipe = recipe_from(**options)
+    plain = {key: value for key, value in reading.items() if key in ("limit", "text", "skip_bad")}
+    counting = {"cache": reading.get("cache"), "workers": reading.get("workers", 1)}
+    reading = plain | {key: value for key, value in counting.items() if value not in (None, 1)}
     with atomic_folder(out, overwrite=overwrite) as folder:
-        model = Vocab.open(like) if like else None
-        vocab = train(source, like=model, **reading, **options)
-        vocab.to_hf(folder)
-        write_run(
-            folder, verb="tokenizer train", arguments={**options, "like": like, **reading}, seed=None, inputs=source
-        )
-    facts = {
-        "vocab_size": vocab.size,
-        "n_merges": len(vocab.merges),
-        "family": vocab.family,
-        "fingerprint": vocab.fingerprint,
-        "folder": str(out),
-    }
-    return Report(kind="tokenizer-train", title=f"Tokenizer of {vocab.size:,} entries", facts=facts)
+        if terms_budget is not None:
+            bare = compose(source, replace(recipe, terms=None), **reading).vocab
+            recipe = with_selected_terms(recipe, texts(source, **plain), bare, budget=terms_budget)
+        if sizes:
+            report = family_report(source, sizes, recipe, folder=folder, heldout=heldout, reading=reading)
+        else:
+            made = compose(source, recipe, **reading)
+            made.vocab.to_hf(folder)
+            report = training_report(made, source=source, heldout=heldout, reading=plain)
+        report.facts["folder"] = str(out)
+        report.save(folder / "report")
+        arguments = {**options, "sizes": sizes, "heldout": heldout, "terms_budget": terms_budget, **reading}
+        write_run(folder, verb="tokenizer train", arguments=arguments, seed=recipe.seed, inputs=source)
+    return report
 
 
 def extend_to_folder(
-    tokenizer: str, source: list[str], out: Path, *, reading: dict, overwrite: bool = False, **options
+    tokenizer: str, source: list[str], out: Path, *, reading: dict, overwrite: bool = False,
+    method: str = "continued", other: str | None = None, **options: object,
+) -> Report:  # fmt: skip
+    """Extend `tokenizer` by tokens learned from `source`, write it to `out`, and return the Extension's Report.
+
+    Args:
+        tokenizer: whatever `Vocab.open` takes.
+        source: paths as `core.tables.stream` takes them.
+        out: folder to create; refused when it exists unless `overwrite`.
+        reading: `limit`, `text`, `skip_bad` of the reader.
+        method: "continued" (`extend.extend`), or a way to append pieces (`extend.extend_by_pieces`).
+        other: tokenizer whose pieces are appended.
+        options: the keywords of the function.
+
+    Raises:
+        ValueError, FileNotFoundError: from reading or extending. FileExistsError: `out` exists.
+    """
+    from tokenry.tokenization.extend import extend, extend_by_pieces
+
+    if method == "continued" and other is not None:
+        raise ValueError(
+            "--other gives pieces to append; continued merges are learned from the text. Add --method append."
+        )
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        vocab = Vocab.open(tokenizer)
+        if method == "continued":
+            extension = extend(vocab, source, **reading, **options)
+        else:
+            second = Vocab.open(other) if other else None
+            extension = extend_by_pieces(vocab, source, method=method, other=second, **reading, **options)
+        extension.vocab.to_hf(folder)
+        extension.report.facts["folder"] = str(out)
+        extension.report.save(folder / "report")
+        arguments = {**options, "method": method, "other": other, **reading}
+        inputs = [tokenizer, *source, *([other] if other else [])]
+        write_run(folder, verb="tokenizer extend", arguments=arguments, seed=None, inputs=inputs)
+    return extension.report
+
+
+def prune_to_folder(
+    tokenizer: str, source: list[str], out: Path, *, reading: dict, overwrite: bool = False, **options: object
 ) -> Report:
-    """Extend `tokenizer` by tokens learned from `source`, write it to `out`, and return the Extension's Report."""
-    from tokenry.tokenization.extend import extend
+    """Take out of `tokenizer` what `source` uses least and write `out`, with `token_map.npz` for the model's rows.
+
+    Args:
+        tokenizer, source, out, reading, overwrite: as `extend_to_folder`.
+        options: `keep` or `min_uses` of `prune.prune`.
+
+    Raises:
+        ValueError, FileNotFoundError: from reading or pruning. FileExistsError: `out` exists.
+    """
+    from tokenry.tokenization.prune import prune
 
     with atomic_folder(out, overwrite=overwrite) as folder:
-        extension = extend(Vocab.open(tokenizer), source, **reading, **options)
-        extension.vocab.to_hf(folder)
-        extension.report.save(folder / "report")
+        pruned = prune(Vocab.open(tokenizer), source, **reading, **options)
+        pruned.vocab.to_hf(folder)
+        pruned.token_map.save(folder / "token_map.npz")
+        pruned.report.facts["folder"] = str(out)
+        pruned.report.save(folder / "report")
         write_run(
-            folder, verb="tokenizer extend", arguments={**options, **reading}, seed=None, inputs=[tokenizer, *source]
+            folder, verb="tokenizer prune", arguments={**options, **reading}, seed=None, inputs=[tokenizer, *source]
         )
-    extension.report.facts["folder"] = str(out)
-    return extension.report
+    return pruned.report
 
 
 def split_report(tokenizer: str, text: str) -> Report:
