@@ -7,14 +7,14 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 import pytest
-from audited_tokenizers import MAKERS, SENTENCES, byte_level, made_documents, sentencepiece
+from audited_tokenizers import MAKERS, SENTENCES, byte_level, made_documents
 from tokenizers import Tokenizer
 
 from tokenry.core.intervals import ratio_interval
 from tokenry.core.report import Report
 from tokenry.core.vocab import Vocab
 from tokenry.data import demo_model, demo_text
-from tokenry.tokenization.audit import audit, compare
+from tokenry.tokenization.audit import audit
 from tokenry.tokenization.lenses import BASE, Findings
 
 DOCUMENTS = [{"text": text, "source": source} for text, source in made_documents(40)]
@@ -106,54 +106,45 @@ def test_null_texts_are_left_out():
     assert audit(byte_level(), table).facts["n_documents"] == 2
 
 
-def test_a_tokenizer_trained_on_a_text_fits_it_better_and_compare_says_so():
-    rows = [{"text": " ".join(SENTENCES[:2]), "source": "s"}] * 30
-    small, large = byte_level(300), byte_level(600)
-    report = compare(small, large, rows)
-    assert report.facts["bytes_per_token.second"].value > report.facts["bytes_per_token.first"].value
-    assert report.facts["bytes_per_token.change"].low > 0
-    assert "fewer tokens" in report.verdict
-    assert report.headline[0].outcome == "better"
+def test_material_calls_its_lens_and_is_refused_where_nothing_uses_it(tmp_path):
+    for code, text in (("en", "the dog\na fox"), ("ru", "ещё\nчаю")):
+        (tmp_path / f"{code}.devtest").write_text(text, encoding="utf-8")
+    report = audit(byte_level(), DOCUMENTS, material={"parallel": tmp_path})
+    assert report.facts["parity.pivot"] == "en"
+    assert "parity" in report.tables
+    with pytest.raises(ValueError, match="--parallel"):
+        audit(byte_level(), DOCUMENTS, lenses=["parity"])
+    with pytest.raises(ValueError, match="--affixes"):
+        audit(byte_level(), DOCUMENTS, material={"affixes": "a.txt"})
+    with pytest.raises(ValueError, match="parallel"):
+        audit(byte_level(), DOCUMENTS, material={"paralel": tmp_path})
 
 
-def test_comparison_equals_two_audits():
-    a, b = byte_level(), sentencepiece()
-    report = compare(a, b, iter(DOCUMENTS))
-    for vocab, side in ((a, "first"), (b, "second")):
-        alone = audit(vocab, DOCUMENTS).facts
-        for name in ("n_tokens", "bytes_per_token", "tokens_per_word", "round_trip_failures", "used_tokens"):
-            assert report.facts[f"{name}.{side}"] == alone[name], name
+def test_a_reference_gives_the_normalised_sequence_length():
+    small = byte_level(300)
+    report = audit(byte_level(), DOCUMENTS, lenses=["compression"], material={"reference": small})
+    n = audit(small, DOCUMENTS, lenses=["compression"]).facts["n_tokens"]
+    length = report.facts["normalised_sequence_length"]
+    assert length.value == pytest.approx(report.facts["n_tokens"] / n)
+    assert length.low < length.value < length.high
 
 
-def test_entries_are_shared_by_bytes_whatever_their_ids():
-    vocab = byte_level()
-    same = compare(vocab, vocab, DOCUMENTS[:20])
-    n = len(vocab.index)
-    assert (same.facts["shared_tokens"], same.facts["only_first"], same.facts["jaccard"]) == (n, 0, 1.0)
-    assert same.facts["same_vocabulary"]
-    assert "equally many" in same.verdict
-    other = compare(vocab, sentencepiece(), DOCUMENTS[:20])
-    expected = set(vocab.index) & set(sentencepiece().index)
-    assert other.facts["shared_tokens"] == len(expected)
-    assert not other.facts["same_vocabulary"]
+def test_the_verb_takes_lenses_and_material(tmp_path, capsys):
+    from tokenry.cli import main
 
-
-def test_permuted_ids_are_one_token_set_and_not_one_vocabulary():
-    vocab = byte_level()
-    spec = json.loads(json.dumps(vocab.spec))
-    entries = spec["model"]["vocab"]
-    plain = [t for t in entries if t != "<|endoftext|>"]
-    ids = [entries[t] for t in plain]
-    entries.update(zip(plain, ids[::-1], strict=True))
-    report = compare(vocab, Vocab.from_spec(spec, {}, "permuted"), DOCUMENTS)
-    assert report.facts["jaccard"] == 1.0
-    assert not report.facts["same_vocabulary"]
-    assert report.facts["n_tokens.first"] == report.facts["n_tokens.second"]
-
-
-def test_names_are_told_apart():
-    report = compare(byte_level(), byte_level(300), DOCUMENTS[:20])
-    assert report.facts["tokenizer.first"] != report.facts["tokenizer.second"]
+    text = tmp_path / "pages.txt"
+    text.write_text("\n\n".join(SENTENCES), encoding="utf-8")
+    command = ["tokenizer", "audit", str(demo_model()), "--text", str(text), "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--lens", "compression", "--reference", str(demo_model())])
+    assert not stop.value.code
+    facts = json.loads(capsys.readouterr().out)["facts"]
+    assert facts["normalised_sequence_length"]["value"] == 1
+    assert "unreachable_tokens" not in facts
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--lens", "parity"])
+    assert stop.value.code == 2
+    assert "--parallel" in capsys.readouterr().err
 
 
 def _lines(archive, member) -> list[str]:
@@ -207,15 +198,3 @@ def test_the_verb_prints_the_facts_as_json_and_keeps_the_page(tmp_path, capsys):
         assert facts[name] == expected[name]
     assert facts["bytes_per_token"]["value"] == expected["bytes_per_token"].value
     assert (tmp_path / "report" / "report.html").is_file()
-
-
-def test_the_verb_compares_two(tmp_path, capsys):
-    from tokenry.cli import main
-
-    byte_level().to_hf(tmp_path / "own")
-    text = tmp_path / "pages.txt"
-    text.write_text("\n\n".join(SENTENCES), encoding="utf-8")
-    with pytest.raises(SystemExit) as stop:
-        main(["tokenizer", "compare", str(demo_model()), str(tmp_path / "own"), "--text", str(text), "--json"])
-    assert not stop.value.code
-    assert json.loads(capsys.readouterr().out)["facts"]["bytes_per_token.change"]["value"] > 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tokenry.core.splitting import spaced_words
 from tokenry.core.vocab import Vocab
-from tokenry.tokenization import counting, pieces
+from tokenry.tokenization import counting, pieces, word_counting
 from tokenry.tokenization.counting import BROKEN, NORMALISED, SAME, AddedLiterals, count, encode_words
 
 DOCUMENTS = made_documents(60)
@@ -51,7 +51,7 @@ def test_words_are_counted_and_encoded_as_they_stand(vocab):
 def test_small_buffers_and_forgetful_tables_change_nothing(vocab, monkeypatch):
     whole = count(vocab, DOCUMENTS)
     monkeypatch.setattr(counting, "_FLUSH_AT", 7)
-    monkeypatch.setattr(counting, "_FORGET_AT", 5)
+    monkeypatch.setattr(word_counting, "_FORGET_AT", 5)
     monkeypatch.setattr(pieces, "_FORGET_AT", 5)
     in_parts = count(vocab, DOCUMENTS)
     for name in ("tokens_D", "words_D", "word_tokens_D", "whole_words_D", "round_trip_D", "whole_D", "tokens_V"):

@@ -36,9 +36,15 @@ def _root(
 
 
 from tokenry.cli import adapt, house, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import model_arithmetic as _arithmetic  # noqa: E402, F401
 from tokenry.cli import tokenizer_audit as _audit  # noqa: E402, F401
+from tokenry.cli import tokenizer_concepts as _concepts  # noqa: E402, F401
 from tokenry.cli import tokenizer_extend as _extend  # noqa: E402, F401
+from tokenry.cli import tokenizer_language as _language  # noqa: E402, F401
+from tokenry.cli import tokenizer_mixture as _mixture  # noqa: E402, F401
+from tokenry.cli import tokenizer_numbers as _numbers  # noqa: E402, F401
 from tokenry.cli import tokenizer_train as _train  # noqa: E402, F401
+from tokenry.cli import tokenizer_words as _words  # noqa: E402, F401
 
 adapt.register(app)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Tokens")

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenry.core.hf_json import parts
-from tokenry.core.splitting import spaced_words
 from tokenry.core.vocab import Vocab
-from tokenry.tokenization.pieces import Encoded, PieceTable, Sequences, sums
+from tokenry.tokenization.pieces import Encoded, PieceTable
+from tokenry.tokenization.tallies import Reservoir, SourceTally
+from tokenry.tokenization.word_counting import WordTable, encode_words
 
-# Axes: D documents, V vocabulary ids, S sources, C distinct chunks between spaces, W distinct words, N in order.
+__all__ = ["BROKEN", "NORMALISED", "SAME", "AddedLiterals", "Counts", "DocumentCounter", "count", "encode_words"]
+
+# Axes: D documents, V vocabulary ids, S sources.
 
 _FLUSH_AT = 2_000_000
 """Pieces gathered before their sums are taken."""
 _FLUSH_CHARACTERS = 32_000_000
-_FORGET_AT = 2_000_000
-"""Distinct words kept; beyond, the table starts anew."""
 _BATCH = 1024
-_ANCHOR = "\n"
-"""Words are encoded behind a line break: there a leading space is an ordinary one, and no dummy space is added."""
 
 _MOST_LOSSES = 10
+_LONG_LITERAL = 1_000
 
 SAME, NORMALISED, BROKEN = 0, 1, 2
 """What decoding the encoding of a document gives: the text; the text as its normaliser leaves it; something else."""
@@ -52,6 +52,9 @@ class Counts:
         script_bytes: bytes by script of the piece they stand in; "Common" for digits, punctuation and spaces.
         script_tokens: tokens by script of their piece.
         losses: the first `BROKEN` documents: position, source, text around the first difference, what comes back there.
+        by_source: tokens and words of each source, where asked for; None otherwise.
+        sample: (source, text) of up to 1,000 documents drawn at random, each cut at 4,000 characters.
+        reference: the counts of the tokenizer to compare with on the same documents; None without one.
     """
 
     vocab: Vocab
@@ -69,6 +72,9 @@ class Counts:
     script_bytes: dict[str, int]
     script_tokens: dict[str, int]
     losses: list[tuple[int, str, str, str]]
+    by_source: SourceTally | None = None
+    sample: tuple[tuple[str, str], ...] = ()
+    reference: "Counts | None" = None
 
     @property
     def n_documents(self) -> int:
@@ -86,7 +92,14 @@ class Counts:
         return int(self.bytes_D.sum())
 
 
-def count(vocab: Vocab, documents: Iterable[tuple[str, str]], *, words: bool = True, round_trip: bool = True) -> Counts:
+def count(
+    vocab: Vocab,
+    documents: Iterable[tuple[str, str]],
+    *,
+    words: bool = True,
+    round_trip: bool = True,
+    by_source: bool = False,
+) -> Counts:
     """Count the tokens of (text, source) pairs.
 
     Args:
@@ -94,11 +107,12 @@ def count(vocab: Vocab, documents: Iterable[tuple[str, str]], *, words: bool = T
         documents: pairs of a text and the name of its source.
         words: count words and their tokens too.
         round_trip: decode every document again and compare.
+        by_source: count tokens and words of each source apart too.
 
     Raises:
         ValueError: if there is no document.
     """
-    counter = DocumentCounter(vocab, words=words, round_trip=round_trip)
+    counter = DocumentCounter(vocab, words=words, round_trip=round_trip, by_source=by_source)
     for text, source in documents:
         counter.add(text, source)
     return counter.finish()
@@ -107,10 +121,12 @@ def count(vocab: Vocab, documents: Iterable[tuple[str, str]], *, words: bool = T
 class DocumentCounter:
     """Counts documents one after the other; `finish` gives the `Counts`."""
 
-    def __init__(self, vocab: Vocab, *, words: bool = True, round_trip: bool = True) -> None:
+    def __init__(self, vocab: Vocab, *, words: bool = True, round_trip: bool = True, by_source: bool = False) -> None:
         self.vocab = vocab
-        self._with_words, self._with_round_trip = words, round_trip
-        self._pieces, self._words = PieceTable(vocab), _WordTable(vocab)
+        self._with_words, self._with_round_trip = words or by_source, round_trip
+        self._by_source = SourceTally() if by_source else None
+        self._pieces, self._words = PieceTable(vocab, self._by_source), WordTable(vocab, self._by_source)
+        self._sample = Reservoir()
         self._added = AddedLiterals(vocab)
         self._lossless = _cuts_lossless(vocab)
         self._sources: dict[str, int] = {}
@@ -130,6 +146,7 @@ class DocumentCounter:
         if self._with_words:
             self._words.add(text)
         self._texts.append(text)
+        self._sample.add(text, source)
         self._origins.append(self._sources.setdefault(source, len(self._sources)))
         self._n_characters += len(text)
         if len(self._pieces) >= _FLUSH_AT or self._n_characters >= _FLUSH_CHARACTERS:
@@ -153,18 +170,21 @@ class DocumentCounter:
             script_bytes=dict(self._pieces.script_bytes.most_common()),
             script_tokens=dict(self._pieces.script_tokens),
             losses=self._losses,
+            by_source=self._by_source,
+            sample=tuple(self._sample.kept),
             **columns,
         )
 
     def _flush(self) -> None:
-        texts, encoded = self._texts, self._pieces.flush()
+        texts, source_D = self._texts, np.array(self._origins, np.int64)
+        encoded = self._pieces.flush(source_D)
         bytes_D = np.array([len(text.encode("utf-8")) for text in texts], np.int64)
         tokens_D = encoded.tokens_D.copy()
         whole_ids = self._encode_whole(tokens_D)
-        words_D, word_tokens_D, whole_words_D = self._words.flush(len(texts))
+        words_D, word_tokens_D, whole_words_D = self._words.flush(source_D)
         self._columns.append(
             {
-                "source": np.array(self._origins, np.int64),
+                "source": source_D,
                 "bytes": bytes_D,
                 "characters": np.array([len(text) for text in texts], np.int64),
                 "tokens": tokens_D,
@@ -183,6 +203,8 @@ class DocumentCounter:
         for document, found in ids.items():
             tokens_D[document] = len(found)
             self._pieces.tokens_V += np.bincount(found, minlength=self.vocab.size)
+            if self._by_source is not None:
+                self._by_source.add_tokens(np.full(len(found), self._origins[document]), found.astype(np.int64))
         return ids
 
     def _round_trips(self, encoded: Encoded, bytes_D: np.ndarray, whole_ids: dict[int, np.ndarray]) -> np.ndarray:
@@ -250,75 +272,20 @@ class _Literals:
 
     def __init__(self, contents: list[str]) -> None:
         contents = sorted({content for content in contents if content})
+        # Compiling a pattern takes microseconds a character, and a hostile literal may have millions.
+        self._long = [content for content in contents if len(content) > _LONG_LITERAL]
+        contents = [content for content in contents if len(content) <= _LONG_LITERAL]
         self._heads = sorted({content[:2] for content in contents})
         self._pattern = re.compile("|".join(map(re.escape, contents))) if contents else None
 
     def __bool__(self) -> bool:
-        return self._pattern is not None
+        return self._pattern is not None or bool(self._long)
 
     def found_in(self, text: str) -> bool:
-        return any(head in text for head in self._heads) and self._pattern.search(text) is not None
-
-
-class _WordTable:
-    """Words of documents, found and encoded once for each distinct chunk between spaces."""
-
-    def __init__(self, vocab: Vocab) -> None:
-        self._vocab = vocab
-        self._start_anew()
-
-    def _start_anew(self) -> None:
-        self._chunks, self._forms = Sequences(), Sequences()
-        self._lengths_W = np.zeros(0, np.int64)
-        self._totals_C3 = np.zeros((0, 3), np.int64)
-
-    def add(self, text: str) -> None:
-        """Take in one document. No word holds white space, so words are found chunk by chunk."""
-        keys: list[str] = []
-        for line in text.split("\n"):
-            first, *others = line.split(" ")
-            # The line break in front keeps apart a chunk that no space precedes.
-            keys.append("\n" + first)
-            keys += others
-        self._chunks.add(keys)
-
-    def flush(self, n_documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Words, tokens of words and one-token words of each document since the last flush, each (D,)."""
-        self._learn(self._chunks.keys_from(len(self._totals_C3)))
-        order_N, bounds = self._chunks.take()
-        if len(bounds) == 1:
-            return (np.zeros(n_documents, np.int64),) * 3
-        n_words, n_tokens, n_whole = (sums(column_C[order_N], bounds) for column_C in self._totals_C3.T)
-        if len(self._totals_C3) > _FORGET_AT:
-            self._start_anew()
-        return n_words, n_tokens, n_whole
-
-    def _learn(self, chunks: list[str]) -> None:
-        for chunk in chunks:
-            self._forms.add(spaced_words(chunk if chunk.startswith("\n") else " " + chunk))
-        new = encode_words(self._vocab, self._forms.keys_from(len(self._lengths_W)))
-        self._lengths_W = np.concatenate([self._lengths_W, np.array(list(map(len, new)), np.int64)])
-        order_N, bounds = self._forms.take()
-        lengths_N = self._lengths_W[order_N]
-        columns = [np.diff(bounds), sums(lengths_N, bounds), sums(lengths_N == 1, bounds)]
-        self._totals_C3 = np.concatenate([self._totals_C3, np.stack(columns, axis=1)])
-
-
-def encode_words(vocab: Vocab, words: list[str]) -> list[list[int]]:
-    """Ids of words as they stand inside a text: " dog" behind a space, "dog" behind anything else.
-
-    Encoded alone, a word would get the dummy space of a sentencepiece tokenizer, or lose its own.
-    """
-    encode = vocab.backend.encode_batch_fast
-    anchor = encode([_ANCHOR], add_special_tokens=False)[0].ids
-    n, found = len(anchor), []
-    for start in range(0, len(words), _BATCH):
-        batch = encode([_ANCHOR + word for word in words[start : start + _BATCH]], add_special_tokens=False)
-        found += [encoding.ids for encoding in batch]
-    for i, ids in enumerate(found):
-        joined = ids[:n] != anchor
-        found[i] = encode([words[i]], add_special_tokens=False)[0].ids if joined else ids[n:]
-    return found
+        if self._long and any(content in text for content in self._long):
+            return True
+        found = self._pattern is not None and any(head in text for head in self._heads)
+        return found and self._pattern.search(text) is not None
 
 
 def _cuts_lossless(vocab: Vocab) -> bool:

@@ -9,78 +9,24 @@ from collections.abc import Iterator
 
 from tokenry.core.alphabets import METASPACE, to_byte_level
 from tokenry.core.hf_json import alphabet_of, model_type
-from tokenry.core.splitting import script_of
 from tokenry.core.vocab import Kind, Vocab
+from tokenry.tokenization.composition import CLASSES, composition
 
-CLASSES = (
-    "special",
-    "unused",
-    "byte",
-    "fragment",
-    "character, letter",
-    "character, other",
-    "word start, letters",
-    "word start, other",
-    "inner, letters",
-    "inner, other",
-)
+__all__ = ["CLASSES", "entry_classes", "entry_scripts", "is_space", "shown", "unreachable_entries"]
+
 _BATCH = 4096
 _NEIGHBOURS = "a e1.0zZ\n"
-_LETTERS = ("L", "M")
 
 
 def entry_classes(vocab: Vocab) -> list[str]:
-    """The class of every id, one of `CLASSES`; together they are a partition.
-
-    "byte" is a byte-fallback piece or a single byte that is no character by itself; "fragment" is a longer piece of one
-    or more characters cut inside one; "word start" begins with a space; "letters" means that all characters but the
-    space in front are letters or marks of one script.
-    """
-    found = []
-    for kind, data in zip(vocab.kinds.tolist(), vocab.tokens, strict=True):
-        if kind in (Kind.SPECIAL, Kind.UNUSED):
-            found.append("special" if kind == Kind.SPECIAL else "unused")
-        elif kind == Kind.BYTE:
-            found.append("byte")
-        else:
-            found.append(_class_of(data))
-    return found
-
-
-def _class_of(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "byte" if len(data) == 1 else "fragment"
-    body = text.removeprefix(" ")
-    letters = "letters" if _one_script(body) else "other"
-    if len(text) <= 1:
-        return "character, letter" if letters == "letters" else "character, other"
-    return f"{'word start' if text.startswith(' ') else 'inner'}, {letters}"
-
-
-def _one_script(text: str) -> bool:
-    import unicodedata
-
-    scripts = {script_of(char) for char in text} - {"Inherited"}
-    return len(scripts) == 1 and all(unicodedata.category(char)[0] in _LETTERS for char in text)
+    """The class of every id, one of `CLASSES`; together they are a partition. See `composition.composition`."""
+    return composition(vocab).class_names
 
 
 def entry_scripts(vocab: Vocab) -> list[str]:
     """The script of every id: "Latin", ..., "Mixed" where letters of several scripts meet, "Common" without letters,
     "Fragment" where characters are cut, "Special" for control and unused ids."""
-    found = []
-    for data in vocab.tokens:
-        if data is None:
-            found.append("Special")
-            continue
-        try:
-            scripts = {script_of(char) for char in data.decode("utf-8")} - {"Common", "Inherited", "Unknown"}
-        except UnicodeDecodeError:
-            found.append("Fragment")
-            continue
-        found.append("Mixed" if len(scripts) > 1 else next(iter(scripts), "Common"))
-    return found
+    return composition(vocab).script_names
 
 
 def unreachable_entries(vocab: Vocab) -> dict[int, str]:
@@ -96,12 +42,18 @@ def unreachable_entries(vocab: Vocab) -> dict[int, str]:
     """
     added = {token["id"] for token in vocab.spec["added_tokens"]}
     ids = [i for i, kind in enumerate(vocab.kinds.tolist()) if kind == Kind.NORMAL and i not in added]
-    found = {i: "merges" for i in ids if not _model_returns(vocab, i)}
-    rest = [(i, text) for i in ids if i not in found and (text := _text(vocab.tokens[i])) is not None]
-    for neighbours in (("", ""), ("\n", ""), ("a", ""), ("", "a"), (" ", ""), ("1", ""), (".", ""), ("a", "a")):
+    texts = {i: text for i in ids if (text := _text(vocab.tokens[i])) is not None}
+    # What one encoding yields is reachable by definition, and far the most are settled so.
+    rest = list(texts.items())
+    for neighbours in (("", ""), ("\n", "")):
+        rest = list(_not_encoded(vocab, rest, *neighbours))
+    doubtful = [i for i in ids if i not in texts] + [i for i, _ in rest]
+    found = {i: "merges" for i in doubtful if not _model_returns(vocab, i)}
+    rest = [(i, text) for i, text in rest if i not in found]
+    for neighbours in (("a", ""), ("", "a"), (" ", ""), ("1", ""), (".", ""), ("a", "a")):
         rest = list(_not_encoded(vocab, rest, *neighbours))
     found.update({i: "cut" for i, text in rest if not _stays_whole(vocab, i, text)})
-    return found
+    return dict(sorted(found.items()))
 
 
 def _text(data: bytes) -> str | None:
@@ -134,10 +86,12 @@ def _ids(tokens: list) -> list[int]:
 
 def _not_encoded(vocab: Vocab, entries: list[tuple[int, str]], before: str, after: str) -> Iterator[tuple[int, str]]:
     """The entries whose id does not turn up when their text is encoded between two neighbours."""
+    encode = vocab.backend.encode_batch_fast
     for start in range(0, len(entries), _BATCH):
         some = entries[start : start + _BATCH]
-        for entry, ids in zip(some, vocab.encode([before + text + after for _, text in some]), strict=True):
-            if entry[0] not in ids:
+        found = encode([before + text + after for _, text in some], add_special_tokens=False)
+        for entry, encoding in zip(some, found, strict=True):
+            if entry[0] not in encoding.ids:
                 yield entry
 
 

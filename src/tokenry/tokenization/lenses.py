@@ -1,75 +1,93 @@
-"""The base lenses of an audit: each looks at the counts of one tokenizer on one text and returns what it found.
+"""The lenses of an audit: each looks at the counts of one tokenizer on one text and returns what it found.
 
-A lens is `lens(counts, *, seed) -> Findings`. Your own is named on the command line as `pkg.module:function`.
+A lens is `lens(counts, *, seed) -> Findings`. Your own is named on the command line as `pkg.module:function`. One that
+needs more than the text asks for it by keyword, from the closed list `MATERIAL`.
 
 Papers: How Good is Your Tokenizer? (arXiv 2012.15613; fertility), Tokenization and the Noiseless Channel (arXiv
-2306.16842; Renyi efficiency), Beyond Fertility (arXiv 2510.09947; whole-word share), Qtok (arXiv 2410.12989; classes).
+2306.16842; Renyi efficiency), Beyond Fertility (arXiv 2510.09947; whole-word share), Getting the most out of your
+tokenizer (arXiv 2402.01035; normalised sequence length).
 """
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+import inspect
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tokenry.core.intervals import Interval, ratio_interval
-from tokenry.core.report import FactValue, Figure
-from tokenry.core.vocab import Kind
+from tokenry.core.numerics import renyi_entropy
+from tokenry.core.report import Figure
 from tokenry.tokenization import entries, probes
 from tokenry.tokenization.counting import BROKEN, NORMALISED, SAME, Counts
+from tokenry.tokenization.findings import Findings, grouped, ratio, rows_as_columns, share
 
-# Axes: D documents, V vocabulary ids.
+__all__ = ["BASE", "LENSES", "MATERIAL", "Findings", "grouped", "material_for", "ratio", "renyi_efficiency"]
 
+_HERE, _ROOM = "tokenry.tokenization.lenses", "tokenry.tokenization"
 LENSES = {
-    name: f"tokenry.tokenization.lenses:{name}"
-    for name in (
-        "compression",
-        "words",
-        "round_trip",
-        "scripts",
-        "classes",
-        "reachability",
-        "evenness",
-        "numbers",
-        "white_space",
-        "specials",
-    )
+    "compression": f"{_HERE}:compression",
+    "words": f"{_HERE}:words",
+    "completeness": f"{_ROOM}.completeness:completeness",
+    "round_trip": f"{_HERE}:round_trip",
+    "unicode": f"{_ROOM}.unicode_coverage:unicode_coverage",
+    "scripts": f"{_ROOM}.vocabulary_lenses:scripts",
+    "languages": f"{_ROOM}.language_use:languages",
+    "classes": f"{_ROOM}.vocabulary_lenses:classes",
+    "reachability": f"{_ROOM}.vocabulary_lenses:reachability",
+    "evenness": f"{_HERE}:evenness",
+    "numbers": f"{_HERE}:numbers",
+    "white_space": f"{_HERE}:white_space",
+    "code": f"{_ROOM}.code_use:code",
+    "specials": f"{_ROOM}.vocabulary_lenses:specials",
+    "parity": f"{_ROOM}.parity:parity",
+    "morphology": f"{_ROOM}.language_purity:morphology",
+    "undertrained": f"{_ROOM}.undertrained:undertrained",
+    "terms": f"{_ROOM}.domain_terms:terms",
+    "noise": f"{_ROOM}.noise:noise",
+    "compounds": f"{_ROOM}.compound_audit:compounds",
+    "effort": f"{_ROOM}.effort:effort",
 }
-BASE = tuple(LENSES)
+"""Every lens by name."""
+_ASKED_FOR = ("parity", "morphology", "undertrained", "terms", "noise", "compounds", "effort")
+BASE = tuple(name for name in LENSES if name not in _ASKED_FOR)
+"""Those that need nothing but the text; they run unless others are named."""
 
-_MOST_GROUPS = 5_000
+MATERIAL = {
+    "model": "the folder of a model, for its embeddings",
+    "parallel": "line-aligned texts: a folder with one file for each language, or a table (language, line, text)",
+    "lexicon": "a word list of the language",
+    "affixes": "a list of its affixes",
+    "analyzer": "a morphological analyser, by name",
+    "gold": "words with their gold segmentation",
+    "terms": "a list of domain terms",
+    "reference": "another tokenizer, to compare with",
+    "lang": "the language, as a code",
+    "pairs": "clean and noisy texts, tab-separated",
+}
+"""What a lens may ask for besides the text, by the name of its keyword."""
+_SAYS_NOTHING_ALONE = ("lang", "reference", "affixes")
 _MOST_SOURCES = 50
-_MOST_ROWS = 200
 
 
-@dataclass
-class Findings:
-    """What a lens adds to the report: facts, tables (column name -> values), figures, warnings and notes."""
+def material_for(
+    lens: Callable[..., Findings], material: Mapping[str, object], *, name: str
+) -> dict[str, object] | None:
+    """The part of the material that a lens asks for by keyword.
 
-    facts: dict[str, FactValue] = field(default_factory=dict)
-    tables: dict[str, dict[str, list]] = field(default_factory=dict)
-    figures: list[Figure] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    Returns:
+        The keywords to pass; None where nothing given calls for this lens: it asks for none of it, or needs more.
 
-
-def grouped(*columns_D: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    """Columns over documents, summed over random groups of them when there are more than 5,000.
-
-    Resampling groups gives the same interval as resampling documents, for a fraction of the work.
+    Raises:
+        ValueError: if `name` is not empty and what the lens needs is not given.
     """
-    n = len(columns_D[0])
-    if n <= _MOST_GROUPS:
-        return list(columns_D)
-    group_D = np.random.default_rng(seed).permutation(n) % _MOST_GROUPS
-    return [np.bincount(group_D, weights=column_D) for column_D in columns_D]
-
-
-def ratio(numerators_D: np.ndarray, denominators_D: np.ndarray, *, seed: int = 0, unit: str = "") -> Interval | None:
-    """Ratio of sums with its interval over documents; None where the denominators sum to 0."""
-    if not denominators_D.sum():
+    asked = {p.name: p for p in inspect.signature(lens).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    asked = {key: parameter for key, parameter in asked.items() if key in MATERIAL}
+    given = {key: material[key] for key in asked if material.get(key) is not None}
+    missing = [key for key, parameter in asked.items() if parameter.default is parameter.empty and key not in given]
+    if missing and name:
+        wanted = "; ".join(f"--{key} ({MATERIAL[key]})" for key in missing)
+        raise ValueError(f"the lens {name!r} needs {wanted}. Give it, or leave the lens out.")
+    if missing or (not name and not set(given) - set(_SAYS_NOTHING_ALONE)):
         return None
-    interval = ratio_interval(*grouped(numerators_D, denominators_D, seed=seed), seed=seed, unit=unit)
-    return replace(interval, n=len(denominators_D))
+    return given
 
 
 def compression(counts: Counts, *, seed: int = 0) -> Findings:
@@ -85,11 +103,17 @@ def compression(counts: Counts, *, seed: int = 0) -> Findings:
         },
         notes=["Tokens are counted without bos, eos and the like. Intervals are over documents, 95 %."],
     )
+    if (reference := counts.reference) is not None:
+        length = ratio(counts.tokens_D, reference.tokens_D, seed=seed)
+        found.facts |= {"reference": reference.vocab.name, "normalised_sequence_length": length}
+        found.notes.append(
+            f"Normalised sequence length: tokens over those of {reference.vocab.name} on the same documents (paired)."
+        )
     if counts.n_documents < 10:
         found.warnings.append(f"Intervals rest on {counts.n_documents} document(s); read them as 'at least this wide'.")
     if len(counts.sources) > 1:
         rows = _by_source(counts, seed)
-        found.tables["sources"] = {name: [row[name] for row in rows] for name in rows[0]}
+        found.tables["sources"] = rows_as_columns(rows)
         points = [(r["source"], r["bytes_per_token"], r["low"], r["high"]) for r in rows if r["tokens"]]
         title = "Bytes per token by source"
         found.figures.append(
@@ -116,16 +140,12 @@ def _by_source(counts: Counts, seed: int) -> list[dict]:
                 "bytes_per_token": rate.value if rate else None,
                 "low": rate.low if rate else None,
                 "high": rate.high if rate else None,
-                "tokens_per_word": _share(counts.word_tokens_D[of_D].sum(), words_D.sum()),
-                "whole_word_share": _share(counts.whole_words_D[of_D].sum(), words_D.sum()),
+                "tokens_per_word": share(counts.word_tokens_D[of_D].sum(), words_D.sum()),
+                "whole_word_share": share(counts.whole_words_D[of_D].sum(), words_D.sum()),
                 "round_trip_failures": int((counts.round_trip_D[of_D] != SAME).sum()),
             }
         )
     return rows
-
-
-def _share(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole else None
 
 
 def words(counts: Counts, *, seed: int = 0) -> Findings:
@@ -169,95 +189,22 @@ def round_trip(counts: Counts, *, seed: int = 0) -> Findings:
     return found
 
 
-def scripts(counts: Counts, *, seed: int = 0) -> Findings:
-    """Share of each script in the vocabulary and in the text, and what the text pays for it."""
-    in_vocabulary = Counter(entries.entry_scripts(counts.vocab))
-    total, size = sum(counts.script_bytes.values()), counts.vocab.size
-    names = sorted(
-        {*in_vocabulary, *counts.script_bytes}, key=lambda s: (-counts.script_bytes.get(s, 0), -in_vocabulary[s])
-    )
-    pairs = [(counts.script_bytes.get(name, 0), counts.script_tokens.get(name, 0)) for name in names]
-    table = {
-        "script": names,
-        "entries": [in_vocabulary[name] for name in names],
-        "share_of_entries": [in_vocabulary[name] / size for name in names],
-        "bytes": [n_bytes for n_bytes, _ in pairs],
-        "share_of_text": [_share(n_bytes, total) for n_bytes, _ in pairs],
-        "tokens": [n_tokens for _, n_tokens in pairs],
-        "bytes_per_token": [_share(n_bytes, n_tokens) for n_bytes, n_tokens in pairs],
-    }
-    found = Findings(tables={"scripts": {name: column[:_MOST_ROWS] for name, column in table.items()}})
-    found.notes.append(
-        "A piece of text belongs to the script of most of its letters; Common holds digits, punctuation and spaces."
-    )
-    if n_whole := int(counts.whole_D.sum()):
-        found.notes.append(
-            f"{n_whole:,} documents hold the literal of an added token and are left out of the scripts' text."
-        )
-    return found
+def renyi_efficiency(counts_V: np.ndarray, alpha: float = 2.5, *, n_types: int | None = None) -> float | None:
+    """Renyi entropy of a token distribution over that of `n_types` types in equal use.
 
+    Args:
+        counts_V: how often each token occurs; zeros are left out.
+        alpha: order; 2.5 in the paper, 3.0 by default in its package `tokenization-scorer`. 1 is Shannon's.
+        n_types: size of the vocabulary to compare with; None takes the types that occur, as the package does.
 
-def classes(counts: Counts, *, seed: int = 0) -> Findings:
-    """Composition of the vocabulary, and how much of the text each class of entries covers."""
-    of_V = np.array([entries.CLASSES.index(name) for name in entries.entry_classes(counts.vocab)])
-    size_of = np.bincount(of_V, minlength=len(entries.CLASSES))
-    used_of = np.bincount(of_V, weights=counts.tokens_V, minlength=len(entries.CLASSES)).astype(np.int64)
-    n_tokens = counts.n_tokens
-    pieces = np.isin(of_V, [entries.CLASSES.index("byte"), entries.CLASSES.index("fragment")])
-    unknown = counts.vocab.specials.get("unk")
-    n_unknown = int(counts.tokens_V[unknown]) if unknown is not None else 0
-    found = Findings(
-        facts={
-            "vocab_size": counts.vocab.size,
-            "unknown_tokens": n_unknown,
-            "byte_fallback_share": _share(counts.tokens_V[counts.vocab.kinds == Kind.BYTE].sum(), n_tokens),
-            "broken_character_share": _share(counts.tokens_V[pieces].sum(), n_tokens),
-        },
-        tables={
-            "classes": {
-                "class": list(entries.CLASSES),
-                "entries": size_of.tolist(),
-                "share_of_entries": (size_of / counts.vocab.size).tolist(),
-                "share_of_tokens": [_share(n, n_tokens) for n in used_of.tolist()],
-            }
-        },
-        notes=[
-            "Byte and fragment entries are parts of characters; many of them in a text make it long and hard to learn."
-        ],
-    )
-    if n_unknown:
-        found.warnings.append(f"{n_unknown:,} tokens are the unknown token: what stood there is lost.")
-    return found
+    Returns:
+        The efficiency; None for fewer than two types.
 
-
-def reachability(counts: Counts, *, seed: int = 0) -> Findings:
-    """Entries no text can produce, and entries this text does not use."""
-    vocab = counts.vocab
-    unreachable = entries.unreachable_entries(vocab)
-    plain_V = (vocab.kinds == Kind.NORMAL) | (vocab.kinds == Kind.BYTE)
-    unused = int(((counts.tokens_V == 0) & plain_V).sum())
-    reasons = Counter(unreachable.values())
-    found = Findings(
-        facts={
-            "unreachable_tokens": len(unreachable),
-            "unreachable_tokens.merges": reasons["merges"],
-            "unreachable_tokens.cut": reasons["cut"],
-            "unused_tokens": unused,
-            "unused_share": _share(unused, int(plain_V.sum())),
-        }
-    )
-    if unreachable:
-        some = sorted(unreachable)[:_MOST_ROWS]
-        found.tables["unreachable"] = {
-            "id": some,
-            "token": [entries.shown(vocab, i) for i in some],
-            "reason": [unreachable[i] for i in some],
-        }
-        found.warnings.append(
-            f"{len(unreachable):,} entries can never be produced ({reasons['merges']:,} by the merges, "
-            f"{reasons['cut']:,} because text is always cut or normalised there): their embedding rows learn nothing."
-        )
-    return found
+    Paper: Tokenization and the Noiseless Channel (arXiv 2306.16842), section 4.
+    """
+    used = np.asarray(counts_V)[np.asarray(counts_V) > 0]
+    n_types = len(used) if n_types is None else n_types
+    return float(renyi_entropy(used, alpha) / np.log(n_types)) if n_types > 1 and len(used) else None
 
 
 def evenness(counts: Counts, *, seed: int = 0, alpha: float = 2.5) -> Findings:
@@ -265,16 +212,14 @@ def evenness(counts: Counts, *, seed: int = 0, alpha: float = 2.5) -> Findings:
 
     Never an aim by itself: random splitting raises it and makes models worse (arXiv 2402.14614).
     """
-    from tokenry.core.numerics import renyi_entropy
-
     used = counts.tokens_V[counts.tokens_V > 0]
-    value = float(renyi_entropy(used, alpha) / np.log(len(used))) if len(used) > 1 else None
+    value = renyi_efficiency(counts.tokens_V, alpha)
     order = np.argsort(-counts.tokens_V, kind="stable")[:20].tolist()
     order = [i for i in order if counts.tokens_V[i]]
     table = {
         "token": [entries.shown(counts.vocab, i) for i in order],
         "count": [int(counts.tokens_V[i]) for i in order],
-        "share": [_share(counts.tokens_V[i], counts.n_tokens) for i in order],
+        "share": [share(counts.tokens_V[i], counts.n_tokens) for i in order],
     }
     return Findings(facts={"renyi_efficiency": value, "used_tokens": len(used)}, tables={"frequent": table})
 
@@ -283,15 +228,27 @@ def numbers(counts: Counts, *, seed: int = 0) -> Findings:
     """How numbers are cut, alone and behind a space."""
     alone = probes.digit_scheme(counts.vocab, after_space=False, seed=seed)
     spaced = probes.digit_scheme(counts.vocab, after_space=True, seed=seed)
+    strings = probes.digit_strings(counts.vocab)
     found = Findings(
-        facts={"digit_scheme": alone.name, "digit_scheme.after_space": spaced.name},
+        facts={
+            "digit_scheme": alone.name,
+            "digit_scheme.after_space": spaced.name,
+            "digit_strings": sum(n for n, _ in strings.values()),
+            "digit_strings.of": sum(10**size for size in strings),
+        },
         tables={
+            "digit_strings": {
+                "digits": list(strings),
+                "strings": [10**size for size in strings],
+                "entries": [n for n, _ in strings.values()],
+                "entries_after_space": [n for _, n in strings.values()],
+            },
             "numbers": {
                 "number": ["alone", "after a space"],
                 "scheme": [alone.name, spaced.name],
                 "tokens_per_digit": [alone.tokens_per_digit, spaced.tokens_per_digit],
                 "1234567": [alone.example, spaced.example],
-            }
+            },
         },
     )
     if "left" in alone.name:
@@ -307,7 +264,7 @@ def white_space(counts: Counts, *, seed: int = 0) -> Findings:
     is_space_V = np.array([entries.is_space(data) for data in counts.vocab.tokens], bool)
     lost = [name for name, (_, kept) in runs.items() if not kept]
     found = Findings(
-        facts={"white_space_token_share": _share(counts.tokens_V[is_space_V].sum(), counts.n_tokens)},
+        facts={"white_space_token_share": share(counts.tokens_V[is_space_V].sum(), counts.n_tokens)},
         tables={
             "white_space": {
                 "run": list(runs),
@@ -318,16 +275,4 @@ def white_space(counts: Counts, *, seed: int = 0) -> Findings:
     )
     if lost:
         found.warnings.append(f"White space is not kept: {', '.join(lost)}.")
-    return found
-
-
-def specials(counts: Counts, *, seed: int = 0) -> Findings:
-    """Special tokens by role."""
-    vocab = counts.vocab
-    roles = vocab.specials
-    table = {"role": list(roles), "id": list(roles.values()), "token": [vocab.literal(i) for i in roles.values()]}
-    in_text = int(counts.tokens_V[sorted(vocab.special_ids - {roles.get("unk", -1)})].sum()) if vocab.special_ids else 0
-    found = Findings(facts={"special_tokens": len(vocab.special_ids)}, tables={"specials": table})
-    if in_text:
-        found.warnings.append(f"The text spells special tokens out {in_text:,} times; they are matched as such.")
     return found

@@ -13,6 +13,7 @@ from tokenry.core.cutters import Cutter
 from tokenry.core.hf_json import alphabet_of
 from tokenry.core.splitting import script_of
 from tokenry.core.vocab import Vocab
+from tokenry.tokenization.tallies import SourceTally, distinct_pairs, ragged
 
 # Axes: D documents, V vocabulary ids, W distinct pieces, N pieces in order of the text, P ids of the W pieces.
 
@@ -94,7 +95,8 @@ _NO_IDS = np.zeros(0, np.int64)
 class PieceTable:
     """Distinct pieces of the documents so far, encoded; token counts and script totals over all of them."""
 
-    def __init__(self, vocab: Vocab) -> None:
+    def __init__(self, vocab: Vocab, by_source: SourceTally | None = None) -> None:
+        self._by_source = by_source
         self._cutter = Cutter(vocab.spec)
         self._model = vocab.backend.model
         self._alphabet = alphabet_of(vocab.spec)
@@ -120,8 +122,11 @@ class PieceTable:
         [(pieces, is_raw)] = self._cutter.raw([text])
         self._sequences.add(pieces if is_raw else [(word,) for word in pieces])
 
-    def flush(self) -> Encoded:
-        """Encode what is new and sum up the documents taken in since the last flush."""
+    def flush(self, source_D: np.ndarray | None = None) -> Encoded:
+        """Encode what is new and sum up the documents taken in since the last flush.
+
+        `source_D` is the source of each, needed where tokens are counted by source.
+        """
         self._learn(self._sequences.keys_from(len(self._lengths_W)))
         order_N, bounds = self._sequences.take()
         counts_W = np.bincount(order_N, minlength=len(self._lengths_W))
@@ -129,6 +134,11 @@ class PieceTable:
         for totals, sizes_W in ((self.script_bytes, self._bytes_W), (self.script_tokens, self._lengths_W)):
             by_script = _weighted(self._scripts_W, counts_W * sizes_W, len(self._scripts))
             totals.update({name: int(n) for name, n in zip(self._scripts, by_script, strict=True) if n})
+        starts_W = np.concatenate([[0], np.cumsum(self._lengths_W)])
+        if self._by_source is not None:
+            source_K, piece_K, n_K = distinct_pairs(np.repeat(source_D, np.diff(bounds)), order_N)
+            rows, at = ragged(starts_W, piece_K)
+            self._by_source.add_tokens(source_K[rows], self._ids_P[at], n_K[rows])
         encoded = Encoded(
             tokens_D=sums(self._lengths_W[order_N], bounds),
             bytes_D=sums(self._bytes_W[order_N], bounds),
@@ -136,7 +146,7 @@ class PieceTable:
             _order_N=order_N,
             _bounds=bounds,
             _ids_P=self._ids_P,
-            _starts_W=np.concatenate([[0], np.cumsum(self._lengths_W)]),
+            _starts_W=starts_W,
         )
         if len(self._lengths_W) > _FORGET_AT:
             self._start_anew()

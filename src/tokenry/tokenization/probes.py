@@ -14,6 +14,7 @@ from tokenry.tokenization.counting import encode_words
 _LONGEST_NUMBER = 12
 _PROBES_EACH = 40
 _LARGEST_GROUP = 4
+_LONGEST_STRING = 3
 
 SPACES = {
     "1 space": " ",
@@ -67,6 +68,18 @@ def digit_scheme(vocab: Vocab, *, after_space: bool, seed: int = 0) -> DigitSche
     sizes = [[len(piece) for piece in pieces] for pieces in groups]
     per_digit = sum(map(len, sizes)) / sum(map(sum, sizes))
     return DigitScheme(_scheme(sizes), per_digit, "|".join(groups[0]))
+
+
+def digit_strings(vocab: Vocab) -> dict[int, tuple[int, int]]:
+    """For 1, 2 and 3 digits: how many of the 10, 100 and 1,000 strings are entries, and how many with a space before.
+
+    Looked up by bytes; whether the pre-tokeniser ever lets them happen is another question (`digit_scheme`).
+    """
+    found = {}
+    for size in range(1, _LONGEST_STRING + 1):
+        strings = [f"{n:0{size}d}".encode() for n in range(10**size)]
+        found[size] = sum(s in vocab.index for s in strings), sum(b" " + s in vocab.index for s in strings)
+    return found
 
 
 def _digits(vocab: Vocab, ids: Sequence[int]) -> list[str]:
