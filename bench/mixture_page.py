@@ -19,10 +19,13 @@ PUBLISHED = {
     "mistral-v1": {"English": 57.6, "code": 25.8},
     "tekken": {"English": 35.0, "code": 18.3},
     "claude": {"English": 38.9, "code": 57.5},
+    "llama-3": {"English": 21.3, "code": 30.2},
+    "gemma": {"English": 45.8, "code": 25.9},
 }
 NOTE_ON_PUBLISHED = (
     "Published English is the sum of the paper's web, books, academic and wiki columns, which are English; its code is "
-    "GitHub; other languages are the rest to 100. Mistral in the paper is v1; NeMo is tekken."
+    "GitHub; other languages are the rest to 100. Mistral in the paper is v1; NeMo is tekken; Llama 3 is "
+    "judged by its own merges in both, those after the 100,000 of cl100k."
 )
 
 
@@ -53,6 +56,7 @@ python bench/mixture_experiment.py --what errors       # results/mixture_trials.
 python bench/mixture_experiment.py --what long --trials 3
 python bench/mixture_experiment.py --what intervals    # the same file
 python bench/mixture_tokenizers.py                     # results/mixture_tokenizers.jsonl
+python bench/mixture_tokenizers.py --more llama-3=llama3/tokenizer.model:100000 gemma=gemma.json yi=yi.json
 python bench/mixture_experiment.py --page
 ```"""
 
@@ -180,7 +184,7 @@ def _tokenizers(lines: list[dict]) -> list[str]:
         facts = line["facts"]
         missing = facts["n_merges.missing"] / max(facts["n_merges"], 1)
         rows.append(
-            f"| {line['tokenizer']} | {line['merges']:,} | {' | '.join(cells)} | {paper} | "
+            f"| {line['tokenizer']} | {_merges(line)} | {' | '.join(cells)} | {paper} | "
             f"{missing:.0%} | "
             f"{facts['zero_slack_share']:.0%} | {line['refit'][-1]['overlap']:.0%} | {line['cpu_seconds']:.0f} |"
         )
@@ -208,6 +212,11 @@ they are.
             "Largest shares of pairs, in percent:\n\n" + "\n".join(largest),
             "Scripts of the merges no sample holds: they name the missing categories.\n\n" + "\n".join(absent),
             _frank(lines)]  # fmt: skip
+
+
+def _merges(line: dict) -> str:
+    first = line.get("first_merge", 0)
+    return f"{line['merges']:,}" + (f" after {first:,}" if first else "")
 
 
 def _share(row: dict, column: str) -> str:

@@ -5,6 +5,9 @@
 
 Tokenizers are those of ../shared/data/tokenizers; categories the 33 of ../shared/data/mixture (26 languages, 7
 programming languages, at most 0.8 MB each, software documentation). Lines already in the file are not made again.
+Tokenizers whose licence forbids carrying them are given by path, the first merge that is evidence behind a colon:
+
+    python bench/mixture_tokenizers.py --more llama-3=llama3/tokenizer.model:100000 gemma=gemma/tokenizer.json
 """
 
 import os
@@ -41,12 +44,12 @@ LANGUAGES = "ar ca cs de el en es fa fr hu id it ja ko nb nl pl pt ru sr sv ta t
 CODE = [f"code_{name}" for name in ("c", "cpp", "go", "javascript", "python", "rust", "typescript")]
 
 
-def audit(name: str, chosen: argparse.Namespace) -> dict:
+def audit(name: str, path: Path, first: int, chosen: argparse.Namespace) -> dict:
     """One tokenizer's shares, intervals and what did not fit."""
     start, cpu = time.perf_counter(), time.process_time()
     corpora = {file.name.split(".")[0]: str(file) for file in sorted(DATA.glob("*.jsonl.xz"))}
     report = infer_mixture(
-        str(TOKENIZERS / REAL[name]), corpora, merges=chosen.merges, bootstrap=chosen.bootstrap,
+        str(path), corpora, merges=first + chosen.merges, first_merge=first, bootstrap=chosen.bootstrap,
         calibrate=chosen.calibrate, refit=True, cache=CACHE, unit="pairs",
         groups={"code": CODE, "languages but English": [x for x in LANGUAGES if x != "en"], "English": ["en"]},
     )  # fmt: skip
@@ -54,6 +57,7 @@ def audit(name: str, chosen: argparse.Namespace) -> dict:
     return {
         "tokenizer": name,
         "merges": chosen.merges,
+        "first_merge": first,
         "verdict": report.verdict,
         "facts": {key: value for key, value in report.facts.items() if isinstance(value, int | float | str)},
         "shares": tables["shares"],
@@ -70,9 +74,17 @@ def audit(name: str, chosen: argparse.Namespace) -> dict:
     }
 
 
+def _given(word: str) -> tuple[str, Path, int]:
+    """Name, path and first merge of "name=path:first"."""
+    name, _, rest = word.partition("=")
+    path, _, first = rest.partition(":")
+    return name, Path(path), int(first or 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=list(REAL), choices=list(REAL), help="tokenizers")
+    parser.add_argument("--more", nargs="+", metavar="NAME=PATH[:FIRST]", help="these instead")
     parser.add_argument("--merges", type=int, default=5_000, help="first merges to use")
     parser.add_argument("--bootstrap", type=int, default=20)
     parser.add_argument("--calibrate", type=int, default=0)
@@ -80,10 +92,13 @@ def main() -> None:
     chosen = parser.parse_args()
     set_quiet(True)
     done = {(line["tokenizer"], line["merges"]) for line in read(chosen.results)}
-    for name in chosen.only:
+    asked = [(name, TOKENIZERS / REAL[name], 0) for name in chosen.only]
+    if chosen.more:
+        asked = [_given(word) for word in chosen.more]
+    for name, path, first in asked:
         if (name, chosen.merges) in done:
             continue
-        line = audit(name, chosen)
+        line = audit(name, path, first, chosen)
         with chosen.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         print(name, line["cpu_seconds"], line["verdict"], flush=True)

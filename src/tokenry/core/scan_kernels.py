@@ -21,7 +21,7 @@ _QUOTE, _BLANK, _NEWLINE, _RETURN, _SLASH, _METASPACE = 39, 32, 10, 13, 47, 128
 _D, _E, _L, _M, _R, _S, _T, _V = 100, 101, 108, 109, 114, 115, 116, 118
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _run(flags, start, mask):
     """End of the run of characters with a class of `mask`."""
     end = start
@@ -30,7 +30,7 @@ def _run(flags, start, mask):
     return end
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _others(flags, start, mask):
     """End of the run of characters with no class of `mask`."""
     end = start
@@ -93,7 +93,7 @@ def _tail(points, flags, start, known, slash):
     return _spaces(flags, start)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _gpt2(points, flags, start):
     end = _contraction(points, start, False)
     if end > start:
@@ -108,7 +108,7 @@ def _gpt2(points, flags, start):
     return _spaces(flags, start)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _numbers(flags, start, most):
     end = start
     while end < len(flags) and end - start < most and flags[end] & NUMBER:
@@ -116,13 +116,13 @@ def _numbers(flags, start, most):
     return end
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _starts_word(points, flags, start):
     """Is this `[^\\r\\n\\p{L}\\p{N}]`?"""
     return not flags[start] & (LETTER | NUMBER) and points[start] != _NEWLINE and points[start] != _RETURN
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _uncased(points, flags, start, letters, most):
     """cl100k and its relatives; `letters` makes a word, numbers have at most `most` digits."""
     end = _contraction(points, start, True)
@@ -151,7 +151,7 @@ def _lower_end(flags, start):
     return start
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _cased(points, flags, start, contractions, most):
     """o200k and tekken."""
     n = len(points)
@@ -173,7 +173,7 @@ def _cased(points, flags, start, contractions, most):
     return _tail(points, flags, start, LETTER | NUMBER, True)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _metaspace_run(points, start):
     """`▁*[^▁]+|▁+`."""
     end = start
@@ -185,20 +185,82 @@ def _metaspace_run(points, start):
 
 
 @njit(cache=True, nogil=True)
-def _next(points, flags, start, family):
+def _cut_gpt2(points, flags, sizes, ends, n_pieces, n_bytes):
+    """Enter the ends of one text's pieces; returns how many there are in all and the bytes, -1 where nothing matches.
+
+    One loop a family, with its function inside: a call for each piece would cost as much as the cutting.
+    """
+    start = 0
+    while start < len(points):
+        end = _gpt2(points, flags, start)
+        if end <= start:
+            return -1, n_bytes
+        for i in range(start, end):
+            n_bytes += sizes[i]
+        ends[n_pieces] = n_bytes
+        n_pieces += 1
+        start = end
+    return n_pieces, n_bytes
+
+
+@njit(cache=True, nogil=True)
+def _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, letters, most):
+    start = 0
+    while start < len(points):
+        end = _uncased(points, flags, start, letters, most)
+        if end <= start:
+            return -1, n_bytes
+        for i in range(start, end):
+            n_bytes += sizes[i]
+        ends[n_pieces] = n_bytes
+        n_pieces += 1
+        start = end
+    return n_pieces, n_bytes
+
+
+@njit(cache=True, nogil=True)
+def _cut_cased(points, flags, sizes, ends, n_pieces, n_bytes, contractions, most):
+    start = 0
+    while start < len(points):
+        end = _cased(points, flags, start, contractions, most)
+        if end <= start:
+            return -1, n_bytes
+        for i in range(start, end):
+            n_bytes += sizes[i]
+        ends[n_pieces] = n_bytes
+        n_pieces += 1
+        start = end
+    return n_pieces, n_bytes
+
+
+@njit(cache=True, nogil=True)
+def _cut_metaspace(points, sizes, ends, n_pieces, n_bytes):
+    start = 0
+    while start < len(points):
+        end = _metaspace_run(points, start)
+        for i in range(start, end):
+            n_bytes += sizes[i]
+        ends[n_pieces] = n_bytes
+        n_pieces += 1
+        start = end
+    return n_pieces, n_bytes
+
+
+@njit(cache=True, nogil=True)
+def _cut(points, flags, sizes, ends, n_pieces, n_bytes, family):
     if family == GPT2:
-        return _gpt2(points, flags, start)
+        return _cut_gpt2(points, flags, sizes, ends, n_pieces, n_bytes)
     if family == CL100K:
-        return _uncased(points, flags, start, LETTER, 3)
+        return _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, LETTER, 3)
     if family == QWEN2:
-        return _uncased(points, flags, start, LETTER, 1)
+        return _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, LETTER, 1)
     if family == QWEN35:
-        return _uncased(points, flags, start, LETTER | MARK, 1)
+        return _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, LETTER | MARK, 1)
     if family == O200K:
-        return _cased(points, flags, start, True, 3)
+        return _cut_cased(points, flags, sizes, ends, n_pieces, n_bytes, True, 3)
     if family == TEKKEN:
-        return _cased(points, flags, start, False, 1)
-    return _metaspace_run(points, start)
+        return _cut_cased(points, flags, sizes, ends, n_pieces, n_bytes, False, 1)
+    return _cut_metaspace(points, sizes, ends, n_pieces, n_bytes)
 
 
 @njit(cache=True, nogil=True)
@@ -262,15 +324,8 @@ def find_ends(data, text_ends, table, family):
             longer = np.empty(2 * (n_pieces + n), np.int64)
             longer[:n_pieces] = ends[:n_pieces]
             ends = longer
-        start = 0
-        while start < n:
-            end = _next(here, classes, start, family)
-            if end <= start:
-                return ends[:0], np.int64(0x110000)
-            for i in range(start, end):
-                n_bytes += sizes[i]
-            ends[n_pieces] = n_bytes
-            n_pieces += 1
-            start = end
+        n_pieces, n_bytes = _cut(here, classes, sizes, ends, n_pieces, n_bytes, family)
+        if n_pieces < 0:
+            return ends[:0], np.int64(0x110000)
         first = last
     return ends[:n_pieces], np.int64(-1)
