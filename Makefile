@@ -17,6 +17,8 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python bench/omp.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/train_bpe.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/counting.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/mixture.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/audit.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/adapt.py
 
