@@ -80,6 +80,17 @@ def test_short_work_says_nothing_and_stopped_work_says_so(clock, capsys):
     assert "stopped after 2.0 s" in capsys.readouterr().err
 
 
+def test_short_work_inside_other_work_says_nothing_of_its_own(clock, capsys):
+    with Progress("resampling", total=2) as outer:
+        for seconds in (3, 12):
+            with Progress("fitting") as inner:
+                clock.now += seconds
+                inner.add(1)
+            outer.add(1)
+    lines = [line.split(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["fitting", "fitting", "resampling", "resampling"]  # the one of 12 s, at its time and at its end
+
+
 def test_quiet_silences_lines_and_messages(clock, capsys):
     with Progress("x", quiet=True) as progress:
         clock.now += 60

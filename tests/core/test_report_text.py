@@ -16,6 +16,7 @@ from tokenry.core.report_text import (
     format_pair,
     table_cells,
     to_markdown,
+    to_terminal,
     visible,
     visible_token,
 )
@@ -141,6 +142,21 @@ def test_the_terminal_shows_verdict_headline_warnings_tables_and_command():
     assert "\x1b" not in shown
     assert shown.index("better") < shown.index("worse") < shown.index("Warning")
     assert str(_report()) == shown
+
+
+def test_a_terminal_names_the_columns_facts_and_texts_it_has_no_room_for():
+    wide = pa.table({f"bytes_per_token_{i}": [1234.5678] for i in range(12)})
+    samples = [TokenSample(f"text{i}", [("ours", ["a"])]) for i in range(6)]
+    facts = {f"fact_{i}": i for i in range(50)}
+    shown = to_terminal(Report("x", "x", facts=facts, tables={"wide": wide}, samples=samples), width=100)
+    assert "bytes_per_token_4" in shown
+    assert "7 more columns: bytes_per_token_5, " in shown
+    assert "fact_47" in shown
+    assert "fact_48" not in shown
+    assert "2 more facts" in shown
+    assert "text3" in shown
+    assert "text4" not in shown
+    assert "2 more texts" in shown
 
 
 def test_a_terminal_gets_colour_and_the_untrusted_escape_does_not_pass(monkeypatch):

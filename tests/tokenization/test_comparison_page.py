@@ -35,7 +35,7 @@ def test_the_cuts_on_the_page_are_the_text():
     assert page.count('<details class="look"') == len(SENTENCES)
     for name in ("ours", "stories"):
         assert page.count(f"</i>{name}</b>") == len(SENTENCES)
-    blocks = re.findall(r'<div class="tokens" dir="auto">(.*?)</div>', page, re.DOTALL)
+    blocks = re.findall(r'<div class="tokens" dir="ltr">(.*?)</div>', page, re.DOTALL)
     first = html.unescape(re.sub(r"<[^>]+>", "", blocks[0])).replace("·", " ")
     assert first == SENTENCES[0]
 
@@ -44,7 +44,7 @@ def test_bars_are_drawn_for_every_source_and_languages_have_names():
     page = to_page(_report())
     assert page.count('<div class="language">') == len(SENTENCES)
     assert (language_name("eng_Latn"), language_name("zho_Hant"), language_name("de")) == (
-        "English", "Chinese (Hant)", "German",
+        "English", "Chinese (traditional)", "German",
     )  # fmt: skip
     assert language_name("a_strange_name") == "a_strange_name"
 
@@ -89,6 +89,17 @@ def test_broken_bytes_are_small_hex_and_long_cuts_end():
     assert '<i class="hex">e4 b8</i>' in page
     assert "a" * 201 not in page
     assert "602 more" in page
+
+
+def test_a_text_runs_one_way_in_every_row_even_where_it_is_cut_into_bytes():
+    report = _report()
+    cut = ["\\xd8", "\\xa3", "\\xd8", "\\xb6", "a"]
+    report.samples = [
+        TokenSample("ar", [("ours", cut), ("stories", ["أض", "a"])]),
+        TokenSample("en", [("ours", ["a"])]),
+    ]
+    report.samples[1].rows.append(("stories", ["a"]))
+    assert re.findall(r'<div class="tokens" dir="(\w+)">', to_page(report)) == ["rtl", "rtl", "ltr", "ltr"]
 
 
 def test_only_a_comparison_becomes_a_page():

@@ -30,6 +30,7 @@ def test_a_group_has_the_interval_of_its_sum(result):
     row = mixture_report(result).tables["groups"].to_pylist()[0]
     assert row["bytes_share"] == pytest.approx(result.bytes_share[[0, 2]].sum())
     assert (row["low"], row["high"]) == tuple(summed)
+    assert f"together a or c {row['bytes_share']:.1%} [{row['low']:.1%}, " in mixture_report(result).verdict
 
 
 def test_the_report_is_strict_json_and_comes_back(result):
@@ -42,6 +43,20 @@ def test_the_report_is_strict_json_and_comes_back(result):
     assert sum(row["share_of_slack"] for row in slack) == pytest.approx(1)
     assert sum(row["evidence"] for row in slack) == report.facts["n_merges.evidence"]
     assert report.figures[0].kind == "interval"
+    assert report.figures[0].unit == "%"
+    assert sum(point[1] for point in report.figures[0].series["inferred"]) == pytest.approx(100)
+
+
+def test_a_correlation_of_a_few_draws_is_not_told(result):
+    """Of three draws two shares often correlate by -1: that is noise, and no reason to distrust either."""
+    assert "correlations" not in mixture_report(result).tables
+    draws = np.random.default_rng(0).normal(size=(8, 3))
+    many = replace(result, draws={"bootstrap": result.draws["bootstrap"], "calibrated": draws})
+    assert mixture_report(many).tables["correlations"].num_rows == 3
+    draws[:, 1] = -draws[:, 0]
+    assert any("--groups both=a+b" in text for text in mixture_report(many).warnings)
+    draws[:, 1:] = draws[:, [2, 1]]
+    assert any("see the group a or c" in text for text in mixture_report(many).warnings)
 
 
 def test_small_samples_and_an_open_gap_are_warned_of(result):

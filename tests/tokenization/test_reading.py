@@ -20,7 +20,7 @@ def test_aligned_lines_are_documents_and_the_same_line_is_shown(tmp_path):
     read, counts, excerpts = _read(tmp_path)
     assert read.parallel.names == ("deu_Latn", "eng_Latn", "zzz_Latn")
     assert counts.n_documents == 6
-    assert excerpts[0] == ("deu_Latn", f"deu_Latn {long}")
+    assert excerpts[0] == ("eng_Latn", f"eng_Latn {long}")
     assert _read([tmp_path], limit=1)[1].n_documents == 3
 
 

@@ -12,7 +12,7 @@ from html import escape
 from tokenry.core.report import Figure
 from tokenry.core.report_text import visible
 
-PALETTE = ("#0067a5", "#c24e00", "#00805e", "#a8478a", "#8a6500", "#2f7fb8", "#6b6b6b", "#7a4a2b")
+PALETTE = ("#0067a5", "#c24e00", "#00805e", "#a8478a", "#8a6500", "#7657cf", "#6b6b6b", "#7a4a2b")
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 4", "4 2", "1 4", "6 2 2 2")
 FONT = 12
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import ClassVar
 
 
 def log(message: str) -> None:
@@ -22,7 +23,8 @@ class Progress:
             for batch in batches:
                 progress.add(batch.num_rows)
 
-    Bars may be nested. A plain run that took under a second says nothing.
+    Bars may be nested: a finished one goes away when the next opens inside the same work. A plain run that took under a
+    second says nothing, nor does one inside another that took under `EVERY`.
 
     Args:
         label: what is being done.
@@ -52,15 +54,17 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._started = self._spoken = time.monotonic()
         self._quiet = self._quiet or _State.quiet
+        self._inside, _State.n_entered = _State.n_entered > 0, _State.n_entered + 1
         if not self._quiet and sys.stderr.isatty():
             self._task = _State.open_bar(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         ended = "done" if kind is None else "stopped"
+        _State.n_entered -= 1
         if self._task is not None:
             _State.close_bar(self._task, self.done, self._line(ended=ended, with_label=False))
-        elif not self._quiet and time.monotonic() - self._started >= 1:
+        elif not self._quiet and time.monotonic() - self._started >= (self.EVERY if self._inside else 1):
             log(self._line(ended=ended))
 
     def add(self, n: float = 1, *, note: str | None = None) -> None:
@@ -100,6 +104,8 @@ class _State:
 
     quiet = False
     display = None
+    finished: ClassVar[list[int]] = []
+    n_entered = 0
     n_open = 0
 
     @classmethod
@@ -114,6 +120,8 @@ class _State:
             cls.display = Display(*columns, text, console=Console(stderr=True))
             cls.display.start()
         cls.n_open += 1
+        while cls.finished:  # of twenty fits inside a bootstrap only the last stays in view
+            cls.display.remove_task(cls.finished.pop())
         return cls.display.add_task(progress.label, total=progress.total, line="")
 
     @classmethod
@@ -124,9 +132,10 @@ class _State:
     def close_bar(cls, task: int, done: float, line: str) -> None:
         cls.n_open -= 1
         cls.display.update(task, completed=done, line=line)
+        cls.finished.append(task)
         if cls.n_open == 0:
             cls.display.stop()
-            cls.display = None
+            cls.display, cls.finished = None, []
 
 
 def _count(number: float) -> str:

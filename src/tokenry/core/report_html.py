@@ -6,6 +6,7 @@ wide and for narrow screens, so that their letters stay readable on a phone.
 
 import math
 import re
+import unicodedata
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
@@ -33,7 +34,9 @@ from tokenry.core.report_text import (
 MAX_BYTES = 1_000_000
 _LIMITS = ((200, 400, 300), (60, 200, 200), (20, 80, 120), (5, 20, 60))
 """(table rows, tokens a sample row, characters a cell): the first that keeps the page under MAX_BYTES is taken."""
+_TALL = 24
 _STAND_IN = re.compile(r"\\x[0-9a-f]{2}|<0x[0-9A-F]{2}>|[\ufffd\ud800-\udfff]")
+_BYTES = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -193,6 +196,7 @@ def _tile_chart(line: Headline) -> str:
 def _key_facts(facts: dict[str, FactValue]) -> str:
     """Without a headline the first numbers of a report stand on its first screen, `.before` beside `.after`."""
     numbers = {k: v for k, v in facts.items() if isinstance(v, Interval | int | float) and not isinstance(v, bool)}
+    numbers.pop("seed", None)
     tiles = []
     for name, value in numbers.items():
         stem, _, side = name.rpartition(".")
@@ -230,7 +234,7 @@ def _charts(figures: list[Figure]) -> str:
 def _table(name: str, table: pa.Table, n_rows: int, n_chars: int) -> str:
     rows, numeric = table_cells(table, n_rows)
     return (
-        f'<h2>{_e(name[:1].upper() + name[1:])}</h2><div class="block">'
+        f'<h2>{_e(_spoken(name))}</h2><div class="block">'
         + _grid(
             [*zip(table.column_names, numeric, strict=True)],
             [[_cut(cell, n_chars) for cell in row] for row in rows],
@@ -254,7 +258,8 @@ def _grid(columns: list[tuple[str, bool]], rows: list[list[str]], label: str) ->
         for row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_e(label)}"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="{"scroll tall" if len(rows) > _TALL else "scroll"}" tabindex="0" role="region" '
+        f'aria-label="{_e(label)}"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -276,12 +281,27 @@ def _samples(samples: list[TokenSample], n_tokens: int) -> str:
         return ""
     blocks = []
     for sample in samples:
-        cuts = "".join(_cut_row(label, tokens, n_tokens) for label, tokens in sample.rows)
+        way = direction(sample)
+        cuts = "".join(_cut_row(label, tokens, n_tokens, way) for label, tokens in sample.rows)
         blocks.append(f'<div class="sample"><h3>{_e(sample.title)}</h3>{cuts}</div>')
     return "<h2>Tokens</h2>" + "".join(blocks)
 
 
-def _cut_row(label: str, tokens: list[str], n_tokens: int) -> str:
+def direction(sample: TokenSample) -> str:
+    """ "rtl" where most letters of the text run from right to left, else "ltr": the same for every row.
+
+    A row cannot tell by itself: cut into bytes, Arabic begins with the Latin letters of its hex digits.
+    """
+
+    def letters(match: re.Match) -> str:
+        return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", "ignore")
+
+    text = "".join(_BYTES.sub(letters, "".join(tokens)) for _, tokens in sample.rows)
+    ways = [unicodedata.bidirectional(char) for char in text]
+    return "rtl" if ways.count("R") + ways.count("AL") > ways.count("L") else "ltr"
+
+
+def _cut_row(label: str, tokens: list[str], n_tokens: int, way: str) -> str:
     spans = "".join(
         f'<span class="t t{i % 6}">{_token(token)}</span>' + ("<br>" if token.endswith("\n") else "")
         for i, token in enumerate(tokens[:n_tokens])
@@ -292,7 +312,7 @@ def _cut_row(label: str, tokens: list[str], n_tokens: int) -> str:
         rate += f" · {sum(len(token.encode()) for token in tokens) / len(tokens):.2f} bytes/token"
     return (
         f'<div class="cut"><div class="who"><b>{_e(label)}</b><span>{rate}</span></div>'
-        f'<div class="tokens" dir="auto">{spans}</div>{_more(len(tokens) - n_tokens, "tokens")}</div>'
+        f'<div class="tokens" dir="{way}">{spans}</div>{_more(len(tokens) - n_tokens, "tokens")}</div>'
     )
 
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 from tokenry.core.report import FactValue, Headline, Interval, Report, TokenSample
 
 MISSING = "–"
-TOKEN_COLUMNS = ("token", "tokens", "old token", "new token", "piece", "pieces", "fact")
+TOKEN_COLUMNS = ("token", "tokens", "old token", "new token", "piece", "pieces", "left", "right", "made_of", "fact")
 OUTCOMES = ("better", "worse", "unclear")
 OUTCOME_TITLES = {"better": "Got better", "worse": "Got worse", "unclear": "No clear change"}
 OUTCOME_WORDS = {"better": "better", "worse": "worse", "unclear": "unclear"}
 _ROWS = {"terminal": 20, "markdown": 200}
+_TERMINAL_FACTS, _TERMINAL_SAMPLES = 48, 4
 _TOKENS = {"terminal": 80, "markdown": 200}
 _STRANGE = {"\u200b": "ZWSP", "\u200c": "ZWNJ", "\u200d": "ZWJ", "\u200e": "LRM", "\u200f": "RLM", "\ufeff": "BOM"}
 _MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽", "\u3000": "□"}
@@ -292,15 +293,16 @@ def write_terminal(report: Report, *, file: TextIO | None = None, width: int | N
         console.print(Text.assemble(("Warning: ", "bold yellow"), visible(text, lines=True)))
     if report.facts:
         rows = [[visible(name), visible(format_fact(value))] for name, value in report.facts.items()]
-        _terminal_table(console, "Facts", ["fact", "value"], rows, [False, False])
+        _terminal_table(console, "Facts", ["fact", "value"], rows[:_TERMINAL_FACTS], [False, False])
+        _terminal_more(console, len(rows) - _TERMINAL_FACTS, "fact")
     for name, table in report.tables.items():
         cells, numeric = table_cells(table, _ROWS["terminal"])
         rows = [[visible(cell) for cell in row] for row in cells]
         _terminal_table(console, visible(name), [visible(c) for c in table.column_names], rows, numeric)
-        if table.num_rows > len(rows):
-            console.print(Text(f"… {table.num_rows - len(rows):,} more rows (--json shows all)", style="dim"))
-    for sample in report.samples:
+        _terminal_more(console, table.num_rows - len(rows), "row")
+    for sample in report.samples[:_TERMINAL_SAMPLES]:
         _terminal_sample(console, sample)
+    _terminal_more(console, len(report.samples) - _TERMINAL_SAMPLES, "text")
     for note in report.notes:
         console.print(Text(f"Note: {visible(note, lines=True)}", style="dim"))
     if report.command:
@@ -329,12 +331,31 @@ def _terminal_table(console, title, header, rows, numeric, row_styles=None) -> N
     table = Table(
         title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False
     )
-    for name, is_number in zip(header, numeric, strict=True):
+    n = _columns_that_fit(header, rows, console.width)
+    for name, is_number in zip(header[:n], numeric, strict=False):
         table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
     for i, row in enumerate(rows):
-        table.add_row(*(Text(cell) for cell in row), style=row_styles[i] if row_styles else None)
+        table.add_row(*(Text(cell) for cell in row[:n]), style=row_styles[i] if row_styles else None)
     console.print(table)
+    _terminal_more(console, len(header) - n, "column", f": {', '.join(header[n:])}")
     console.print()
+
+
+def _columns_that_fit(header: list[str], rows: list[list[str]], width: int) -> int:
+    """How many columns there is room for without breaking a number or a short word; two at least."""
+    used, room = 0, 0
+    for k, name in enumerate(header):
+        words = [word for text in (name, *(row[k] for row in rows)) for word in text.split(" ")]
+        room += 3 + min(24, max(map(len, words)))
+        used = k + 1 if room - 3 <= width or k < 2 else used
+    return used
+
+
+def _terminal_more(console, n: int, what: str, names: str = "") -> None:
+    from rich.text import Text
+
+    if n > 0:
+        console.print(Text(f"… {n:,} more {what}{'s' if n > 1 else ''}{names} (--json shows all)", style="dim"))
 
 
 def _terminal_sample(console, sample: TokenSample) -> None:

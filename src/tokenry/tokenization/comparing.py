@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tokenry.core.intervals import Interval, ratio_change_interval
 from tokenry.core.report import Figure, Headline, Report, TokenSample
+from tokenry.core.report_text import format_range, format_value
 from tokenry.core.vocab import Vocab
 from tokenry.tokenization.counting import SAME, Counts, DocumentCounter
 from tokenry.tokenization.families import check_names, lay_relations, pair_rows
@@ -72,7 +73,7 @@ def compare(
     counts = [counter.finish() for counter in counters]
     if not all(own.n_tokens for own in counts):
         raise ValueError(f"no token found in {counts[0].n_documents} documents; need at least one. Is it text?")
-    report = Report(kind="tokenizer-compare", title=f"{_listed(names)} on {size_of(counts[0])}")
+    report = Report(kind="tokenizer-compare", title=f"{_listed(names)} on {size_of(counts[0], read.parallel)}")
     report.facts |= {"reference": names[first], "n_tokenizers": len(names), "n_documents": counts[0].n_documents}
     report.facts["n_bytes"], report.facts["n_characters"] = counts[0].n_bytes, int(counts[0].characters_D.sum())
     _measure(report, counts, names, first=first, seed=seed)
@@ -123,13 +124,15 @@ def _listed(names: Sequence[str]) -> str:
 
 def _measure(report: Report, counts: list[Counts], names: list[str], *, first: int, seed: int) -> None:
     """Facts, the table of measures side by side, and all rates with their intervals."""
-    measures: dict[str, list] = {"vocab_size": [c.vocab.size for c in counts], "n_tokens": [c.n_tokens for c in counts]}
+    measures: dict[str, list] = {}
     for name, part, whole, unit, _ in _RATES:
         measures[name] = [ratio(getattr(c, part), getattr(c, whole), seed=seed, unit=unit) for c in counts]
     base = counts[first]
     measures["normalised_sequence_length"] = [ratio(c.tokens_D, base.tokens_D, seed=seed) for c in counts]
     measures["renyi_efficiency"] = [renyi_efficiency(c.tokens_V) for c in counts]
     measures["round_trip_failures"] = [int((c.round_trip_D != SAME).sum()) for c in counts]
+    measures["n_tokens"] = [c.n_tokens for c in counts]
+    measures["vocab_size"] = [c.vocab.size for c in counts]
     measures["used_tokens"] = [int((c.tokens_V > 0).sum()) for c in counts]
     for name, values in measures.items():
         report.facts |= {f"{name}.{own}": value for own, value in zip(names, values, strict=True)}
@@ -140,9 +143,9 @@ def _measure(report: Report, counts: list[Counts], names: list[str], *, first: i
         change = ratio_change_interval((both[0], both[1]), (both[0], both[2]), seed=seed, unit="bytes/token")
         report.facts[f"bytes_per_token.change.{own}"] = change
         report.facts[f"same_number_of_tokens_share.{own}"] = float(np.mean(base.tokens_D == count.tokens_D))
-        label = f"Bytes per token, {own}" if len(names) > 2 else "Bytes per token"
-        before, after = measures["bytes_per_token"][first], measures["bytes_per_token"][i]
-        report.headline.append(Headline(label, before, after, "bytes/token", "higher", change))
+        if len(names) == 2:  # of more, none is the one before
+            before, after = measures["bytes_per_token"][first], measures["bytes_per_token"][i]
+            report.headline.append(Headline("Bytes per token", before, after, "bytes/token", "higher", change))
     report.tables["measures"] = pa.table(
         {"measure": list(measures)}
         | {own: [_written(values[i]) for values in measures.values()] for i, own in enumerate(names)}
@@ -158,8 +161,10 @@ def _measure(report: Report, counts: list[Counts], names: list[str], *, first: i
 
 def _written(value: Interval | float | None) -> str:
     """A measure as text, since one column holds counts, rates and shares."""
-    if value is None or isinstance(value, Interval):
-        return str(value or "none")
+    if isinstance(value, Interval):
+        return f"{format_value(value)} {format_range(value).replace(' ', chr(0xA0))}".strip()
+    if value is None:
+        return "none"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
@@ -172,8 +177,8 @@ def _lay_sources(report: Report, counts: list[Counts], names: list[str]) -> None
     tokens_TS = np.stack([np.bincount(source_D, weights=c.tokens_D, minlength=n).astype(np.int64) for c in counts])
     order = [int(s) for s in np.argsort(-bytes_S, kind="stable") if tokens_TS[:, s].all()][:_MOST_SOURCES]
     columns: dict[str, list] = {"source": [sources[s] for s in order], "bytes": bytes_S[order].tolist()}
-    columns |= {f"tokens {name}": tokens_TS[t, order].tolist() for t, name in enumerate(names)}
     columns |= {f"bytes/token {name}": (bytes_S / np.maximum(tokens_TS[t], 1))[order] for t, name in enumerate(names)}
+    columns |= {f"tokens {name}": tokens_TS[t, order].tolist() for t, name in enumerate(names)}
     report.tables["sources"] = pa.table(columns)
     shown = order[:_MOST_BARS]
     series = {name: [(sources[s], bytes_S[s] / tokens_TS[t, s]) for s in shown] for t, name in enumerate(names[:8])}
@@ -210,7 +215,7 @@ def _lay_parity(
         report.facts |= {f"parity.highest.{name}": max(values), f"parity.median.{name}": float(np.median(values))}
     report.notes.append(
         f"Parity: tokens of a language over tokens of {parallel.names[pivot]} on the same {len(parallel.lines[0]):,} "
-        "lines; the table `premiums` has intervals over lines, paired."
+        "lines; the table of premiums has intervals over lines, paired. The median leaves that language out."
     )
 
 
@@ -225,7 +230,7 @@ def _verdict(report: Report, names: list[str], first: int) -> str:
         if "parity.pivot" in facts:
             fair = min(names, key=lambda name: facts[f"parity.median.{name}"])
             said += f"; {fair} is the most even over languages (median premium {facts[f'parity.median.{fair}']:.2f})"
-        return f"{said}; {facts['core_tokens']:,} entries are in all of them."
+        return f"{said}; {facts['core_tokens']:,} entries are in all {len(names)}."
     other = names[1 - first]
     before, after = tokens[names[first]], tokens[other]
     change = facts[f"bytes_per_token.change.{other}"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenry.core.intervals import Interval
 from tokenry.core.report import Report, TokenSample
-from tokenry.core.report_html import escaped, page_frame
+from tokenry.core.report_html import direction, escaped, page_frame
 from tokenry.core.report_text import format_range, format_value, visible_token
 from tokenry.core.runs import atomic_write
 from tokenry.tokenization.comparing import compare
@@ -78,17 +78,19 @@ def _cards(report: Report, names: list[str]) -> str:
     for i, name in enumerate(names):
         rate = facts[f"bytes_per_token.{name}"]
         change = facts.get(f"normalised_sequence_length.{name}")
-        said = "the others are measured against it"
+        said = "the others are measured against this one"
         if name != facts["reference"] and isinstance(change, Interval):
             said = f"{change.value:.2f} times the tokens of {facts['reference']} {format_range(change)}"
         lines = [said, f"{facts[f'vocab_size.{name}']:,} entries, {facts[f'used_tokens.{name}']:,} used here"]
         if f"parity.median.{name}" in facts:
             lines.append(
-                f"languages pay {facts[f'parity.median.{name}']:.2f} times {language_name(str(facts['parity.pivot']))} "
-                f"in the middle, {facts[f'parity.highest.{name}']:.1f} at most"
+                f"{facts[f'parity.median.{name}']:.2f} times {language_name(str(facts['parity.pivot']))} in the median "
+                f"language, {facts[f'parity.highest.{name}']:.2f} in the dearest"
             )
         if facts[f"round_trip_failures.{name}"]:
-            lines.append(f"{facts[f'round_trip_failures.{name}']:,} texts do not come back exactly")
+            lines.append(
+                f"{facts[f'round_trip_failures.{name}']:,} of {facts['n_documents']:,} texts do not come back exactly"
+            )
         cards.append(
             f'<div class="tile"><div class="top"><span class="label">{_dot(i)}{escaped(name)}</span></div>'
             f'<div class="pair"><span class="now">{format_value(rate)}</span>'
@@ -112,8 +114,11 @@ def _premiums(report: Report, names: list[str]) -> str:
         (language, [(value[name, language]["premium"], _premium_title(name, value[name, language])) for name in names])
         for language in order
     ]
-    words = f"Tokens for the same text, as a multiple of what {pivot} needs with the same tokenizer; dearest first."
-    return _bars("What each language pays", words, bars, names=names, form="{:.2f}×")
+    words = (
+        f"Tokens for the same text, as a multiple of what {pivot} needs with the same tokenizer; dearest for "
+        f"{names[0]} first."
+    )
+    return _bars("What each language pays", words, bars, names=names, form="{:.2f}×", what="languages")
 
 
 def _premium_title(name: str, row: dict) -> str:
@@ -129,11 +134,11 @@ def _rates(report: Report, names: list[str]) -> str:
         for row in rows
     ]
     words = "Bytes of text in one token; more is shorter. Compare within a row: scripts differ in bytes a character."
-    return _bars("Bytes per token by source", words, bars, names=names, form="{:.2f}")
+    return _bars("Bytes per token by source", words, bars, names=names, form="{:.2f}", what="sources")
 
 
 def _bars(
-    title: str, words: str, bars: list[tuple[str, list[tuple[float, str]]]], *, names: list[str], form: str
+    title: str, words: str, bars: list[tuple[str, list[tuple[float, str]]]], *, names: list[str], form: str, what: str
 ) -> str:
     top = max(value for _, values in bars for value, _ in values)
     rows = []
@@ -152,7 +157,7 @@ def _bars(
     more = ""
     if len(rows) > _OPEN_BARS:
         rest = f'<div class="bargrid">{"".join(rows[_OPEN_BARS:])}</div>'
-        more = f'<details class="rest"><summary>{len(rows) - _OPEN_BARS} more</summary>{rest}</details>'
+        more = f'<details class="rest"><summary>{len(rows) - _OPEN_BARS} more {what}</summary>{rest}</details>'
     return (
         f'<h2>{escaped(title)}</h2><p class="lead">{escaped(words)}</p><p class="legend">{legend}</p>'
         f'<div class="bargrid">{"".join(rows[:_OPEN_BARS])}</div>{more}'
@@ -172,10 +177,11 @@ def _look(samples: list[TokenSample], names: list[str]) -> str:
             f'background:var(--c{i % _COLOURS + 1})"></b></span>'
             for i, (name, n) in enumerate(zip(names, counts, strict=True))
         )
+        way = direction(sample)
         body = "".join(
             f'<div class="cut"><div class="who"><b>{_dot(i)}{escaped(name)}</b>'
             f"<span>{len(tokens):,} tokens</span></div>"
-            f'<div class="tokens" dir="auto">{_tokens(tokens)}</div></div>'
+            f'<div class="tokens" dir="{way}">{_tokens(tokens)}</div></div>'
             for i, (name, tokens) in enumerate(sample.rows)
         )
         low, high = min(counts), max(counts)
@@ -242,9 +248,10 @@ def _relations(report: Report, names: list[str]) -> str:
     return (
         '<h2>Who shares tokens with whom</h2><p class="lead">Entries in both over entries in either (Jaccard), by '
         f"bytes. {escaped(words)}</p>"
-        f'<div class="block"><div class="scroll" tabindex="0"><table><thead><tr><th></th>{head}</tr></thead>'
+        '<div class="sides"><div class="block"><div class="scroll" tabindex="0"><table>'
+        f"<thead><tr><th></th>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div></div>"
         '<div class="block"><div class="scroll" tabindex="0"><table><thead><tr><th></th><th class="num">entries</th>'
-        '<th class="num">only here</th><th class="num">of it in all others too</th></tr></thead>'
-        f"<tbody>{lines}</tbody></table></div></div>"
+        '<th class="num">only here</th><th class="num">share in all others too</th></tr></thead>'
+        f"<tbody>{lines}</tbody></table></div></div></div>"
     )

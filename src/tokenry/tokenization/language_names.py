@@ -18,14 +18,15 @@ sk Slovak|sl Slovenian|sr Serbian|sv Swedish|sw Swahili|ta Tamil|te Telugu|th Th
 vi Vietnamese|zh Chinese
 """
 NAMES = dict(entry.strip().split(" ", 1) for line in _NAMES.strip().split("\n") for entry in line.split("|"))
+_SCRIPTS = {"Hans": "simplified", "Hant": "traditional"}
 
 
 def language_name(code: str) -> str:
-    """ "eng_Latn" is "English", "zho_Hant" is "Chinese (Hant)"; what is no known code stays as it is."""
+    """ "eng_Latn" is "English", "zho_Hant" is "Chinese (traditional)"; what is no known code stays as it is."""
     head, _, script = code.replace("-", "_").partition("_")
     name = NAMES.get(head.casefold())
     if name is None or (script and len(script) != 4):
         return code
     usual = {"Latn", "Cyrl", "Arab", "Grek", "Armn", "Geor", "Hebr", "Deva", "Beng", "Taml", "Telu", "Thai", "Mymr"}
     usual |= {"Khmr", "Ethi", "Jpan", "Hang", "Tibt", "Gujr", "Guru", "Knda", "Mlym", "Sinh", "Orya", "Laoo", ""}
-    return name if script in usual else f"{name} ({script})"
+    return name if script in usual else f"{name} ({_SCRIPTS.get(script, script)})"

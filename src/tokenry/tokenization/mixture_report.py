@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from tokenry.core.report import Figure, Report
+from tokenry.tokenization import entries
 from tokenry.tokenization.mixture_calibration import calibrated_interval
-from tokenry.tokenization.mixture_merges import script_of
+from tokenry.tokenization.mixture_merges import script_class
 
 if TYPE_CHECKING:
     from tokenry.tokenization.mixture import MixtureResult
@@ -25,6 +26,7 @@ _WORST = 20
 _MOST_MISSING = 200
 _FEW_DOCS = 40
 _FEW_BYTES = 1_000_000
+_FEW_DRAWS, _FEW_ROUNDS = 8, 5
 _TRADE_OFF = -0.5
 _CONTINUED = bytes(range(0x80, 0xC0))
 
@@ -47,7 +49,7 @@ def mixture_report(result: "MixtureResult") -> Report:
         guesses = {name.replace(" ", "_"): share for name, share in result.baselines.items()}
         tables["baselines"] = pa.table({"source": list(_names(result)), "inferred": result.bytes_share, **guesses})
     tables |= _misfit_tables(result)
-    if (trade := _correlations(result, shown)) is not None:
+    if (trade := _correlations(result)) is not None:
         tables["correlations"] = trade
     if result.refit:
         steps, overlap, tau = zip(*result.refit, strict=True)
@@ -58,7 +60,7 @@ def mixture_report(result: "MixtureResult") -> Report:
         facts=_facts(result, shown),
         tables=tables,
         figures=[_figure(result, ends, shown)],
-        verdict=_verdict(result, ends, shown),
+        verdict=_verdict(result, ends, shown, tables.get("groups")),
         warnings=_warnings(result, shown, tables),
         notes=_notes(result, shown),
     )
@@ -159,8 +161,8 @@ def _misfit_tables(result: "MixtureResult") -> dict[str, pa.Table]:
     pairs = steps.pairs[rows]
     tables["worst_pairs"] = pa.table(
         {
-            "left": pa.array([readable(vocab, int(left)) for left, _ in pairs], pa.string()),
-            "right": pa.array([readable(vocab, int(right)) for _, right in pairs], pa.string()),
+            "left": pa.array([entries.shown(vocab, int(left)) for left, _ in pairs], pa.string()),
+            "right": pa.array([entries.shown(vocab, int(right)) for _, right in pairs], pa.string()),
             "most_in": pa.array(_homes(result, rows), pa.string()),
             "slack": pa.array(np.asarray(result.fit.slack_pair)[rows], pa.float64()),
         }
@@ -176,7 +178,7 @@ def missing_steps(result: "MixtureResult") -> np.ndarray:
 
 def _merge_rows(result: "MixtureResult", places: np.ndarray) -> pa.Table:
     merges, vocab = result.evidence.trajectories.merges[places], result.vocab
-    shown = [[readable(vocab, int(i)) for i in column] for column in merges.T] if len(merges) else [[], [], []]
+    shown = [[entries.shown(vocab, int(i)) for i in column] for column in merges.T] if len(merges) else [[], [], []]
     columns = {"merge": (places + 1).tolist(), "left": shown[0], "right": shown[1], "token": shown[2]}
     schema = pa.schema([("merge", pa.int64()), *((k, pa.string()) for k in ("left", "right", "token"))])
     return pa.table(columns, schema=schema)
@@ -207,18 +209,12 @@ def _script_of_token(token: bytes | None) -> str:
     data = (token or b"").lstrip(_CONTINUED).strip()
     text = next((t for t in (data.decode("utf-8", "ignore"), _completed(data)) if t), "")
     letters = [c for c in text if c.isalpha()]
-    return script_of(letters[0]) if letters else script_of(text[0]) if text else "part of a character or space"
+    return script_class(letters[0]) if letters else script_class(text[0]) if text else "part of a character or space"
 
 
 def _completed(data: bytes) -> str:
     """The one character whose first bytes these are, roughly."""
     return next((t for t in ((data + b"\x90" * k).decode("utf-8", "ignore") for k in (1, 2, 3)) if t), "")
-
-
-def readable(vocab: object, i: int) -> str:
-    """A token as text: a space as it is, what is no text as \\xNN."""
-    token = vocab.tokens[i]
-    return vocab.literal(i) if token is None else token.decode("utf-8", "backslashreplace")
 
 
 def _homes(result: "MixtureResult", pairs: np.ndarray) -> list[str]:
@@ -233,10 +229,13 @@ def _homes(result: "MixtureResult", pairs: np.ndarray) -> list[str]:
     return names
 
 
-def _correlations(result: "MixtureResult", shown: str | None) -> pa.Table | None:
-    """Pairs of categories whose errors go against each other: one can stand in for the other."""
-    drawn = result.draws.get(shown)
-    if drawn is None or len(drawn) < 3:
+def _correlations(result: "MixtureResult") -> pa.Table | None:
+    """Pairs of categories whose errors go against each other: one can stand in for the other.
+
+    A correlation of a few draws is noise, so the kind with the most of them tells it.
+    """
+    drawn = max(result.draws.values(), key=len, default=())
+    if len(drawn) < _FEW_DRAWS:
         return None
     live = np.flatnonzero(drawn.std(0) > 1e-9)
     if len(live) < 2:
@@ -258,17 +257,25 @@ def _facts(result: "MixtureResult", shown: str | None) -> dict:
 
     facts = {
         "n_categories": len(_names(result)),
+        "n_documents": int(evidence.categories.n_docs.sum()),
+        "n_bytes": int(evidence.bytes_n.sum()),
         "n_merges": len(steps.merges),
+        "n_merges.evidence": int(evidence.constrained.sum()) - len(missing_steps(result)),
+        "n_merges.missing": len(missing_steps(result)),
+    }
+    if fit is not None:
+        slack = np.asarray(fit.slack_step)[fit.constrained]
+        facts["zero_slack_share"] = float((slack <= TOLERANCE).mean()) if len(slack) else 1.0
+    if (errors := result.draws.get("calibrated")) is not None:
+        facts["calibration.rmse"] = float(np.sqrt((errors**2).mean()))
+        facts["calibration.rounds"] = len(errors)
+    facts |= {
         "n_merges.listed": result.found.n_listed,
         "n_merges.redundant": result.found.n_redundant,
         "n_merges.unreachable": int(result.found.unreachable.sum()),
         "n_merges.skipped": result.n_skipped,
         "n_merges.silent": options.first_merge,
-        "n_merges.missing": len(missing_steps(result)),
-        "n_merges.evidence": int(evidence.constrained.sum()) - len(missing_steps(result)),
         "n_tokens_without_merge": len(result.found.without_merge),
-        "n_bytes": int(evidence.bytes_n.sum()),
-        "n_documents": int(evidence.categories.n_docs.sum()),
         "n_words": len(evidence.categories.words),
         "n_long_words_cut": evidence.spelled.n_cut,
         "interval": shown or "none",
@@ -277,39 +284,37 @@ def _facts(result: "MixtureResult", shown: str | None) -> dict:
         "seed": options.seed,
     }
     if fit is not None:
-        slack = np.asarray(fit.slack_step)[fit.constrained]
         facts |= {
             "objective": float(fit.objective),
             "lower_bound": float(fit.lower_bound),
             "gap": float(fit.gap),
-            "zero_slack_share": float((slack <= TOLERANCE).mean()) if len(slack) else 1.0,
             "n_rows": int(fit.n_rows),
             "n_rounds": int(fit.n_rounds),
         }
-    if (errors := result.draws.get("calibrated")) is not None:
-        facts["calibration.rmse"] = float(np.sqrt((errors**2).mean()))
-        facts["calibration.rounds"] = len(errors)
     return facts
 
 
 def _figure(result: "MixtureResult", ends: np.ndarray, shown: str | None) -> Figure:
     unit = result.options.unit
     share = result.bytes_share if unit == "bytes" else result.pairs_share
-    points = [(_names(result)[i], share[i], ends[i, 0], ends[i, 1]) for i in np.argsort(-share, kind="stable")]
-    label = f"share of {unit}" + (f", {shown} {result.options.level:.0%}" if shown else "")
-    return Figure("interval", "Inferred shares of the training text", "category", f"share of {unit}", {label: points})
+    percent = 100 * np.column_stack([share, ends])
+    points = [(_names(result)[i], *percent[i]) for i in np.argsort(-share, kind="stable")]
+    title = f"Inferred shares of the {unit} of the training text"
+    if shown:
+        title += f"; whiskers: {shown} intervals, {result.options.level:.0%}"
+    return Figure("interval", title, "category", f"share of {unit}", {"inferred": points}, "%")
 
 
-def _verdict(result: "MixtureResult", ends: np.ndarray, shown: str | None) -> str:
+def _verdict(result: "MixtureResult", ends: np.ndarray, shown: str | None, groups: pa.Table | None) -> str:
     names, unit = _names(result), result.options.unit
     if result.fit is None:
         return f"Only one category was given, {names[0]}, so its share is 1 by definition and nothing was learned."
     share = result.bytes_share if unit == "bytes" else result.pairs_share
     top = [i for i in np.argsort(-share, kind="stable")[:3] if share[i] > 0]
-    told = "; ".join(
-        f"{names[i]} {share[i]:.1%}" + ("" if np.isnan(ends[i, 0]) else f" [{ends[i, 0]:.1%}, {ends[i, 1]:.1%}]")
-        for i in top
-    )
+    rows = [(names[i], share[i], *ends[i]) for i in top]
+    for row in groups.to_pylist()[:3] if groups else []:
+        rows.append((f"together {row['group']}", row[f"{unit}_share"], row["low"], row["high"]))
+    told = "; ".join(f"{n} {x:.1%}" + ("" if np.isnan(a) else f" [{a:.1%}, {b:.1%}]") for n, x, a, b in rows)
     n_used = len(result.evidence.trajectories.merges) - result.options.first_merge
     missing = len(missing_steps(result)) / max(int(result.evidence.constrained.sum()), 1)
     return (
@@ -348,15 +353,19 @@ def _warnings(result: "MixtureResult", shown: str | None, tables: dict[str, pa.T
         strong = [r for r in tables["correlations"].to_pylist() if r["correlation"] < _TRADE_OFF]
         if strong and max(min(r["sd"], r["sd_other"]) for r in strong) > 0.005:
             a = strong[0]
+            both, wish = {a["source"], a["other"]}, f"--groups both={a['source']}+{a['other']}"
+            known = next((f"see the group {g}" for g, members in options.groups.items() if both <= set(members)), None)
             out.append(
                 f"{a['source']} and {a['other']} trade off (correlation of errors {a['correlation']:.2f}): trust their "
-                f"sum rather than either, --groups both={a['source']}+{a['other']}"
+                f"sum rather than either, {known or wish}"
             )
     if shown == "bootstrap":
         out.append(
             "the bootstrap sees the noise of these samples only, not that of the tokenizer's own training text nor a "
             "difference of domain: it is too narrow; --calibrate 10 gives an interval for the former"
         )
+    if shown == "calibrated" and (rounds := len(result.draws[shown])) < _FEW_ROUNDS:
+        out.append(f"the intervals come from {rounds} calibration rounds and are rough themselves: --calibrate 10")
     if shown is None:
         out.append("no interval: fewer than two documents in a category, or none asked for (--bootstrap, --calibrate)")
     return out
@@ -365,9 +374,11 @@ def _warnings(result: "MixtureResult", shown: str | None, tables: dict[str, pa.T
 def _notes(result: "MixtureResult", shown: str | None) -> list[str]:
     notes = [
         "shares are of the given categories alone and sum to 1: text unlike all of them is given to the nearest",
-        "bytes_share is pairs_share times the bytes per pair of each sample, made to sum to 1; low and high are of "
-        f"{result.options.unit}",
+        "bytes_share is pairs_share times the bytes per pair of each sample, made to sum to 1",
     ]
+    if shown:
+        notes.append(f"[brackets], low and high are the ends of {shown} intervals of shares of {result.options.unit}, "
+                     f"{result.options.level:.0%}")  # fmt: skip
     if shown == "calibrated":
         rounds = len(result.draws["calibrated"])
         notes.append(

@@ -71,7 +71,8 @@ class Reading:
                 progress.add(len(documents))
         if self.parallel is not None:
             excerpts = self._same_line(self.parallel)
-        chosen = sorted(excerpts, key=_knownness)[:n_excerpts] if len(excerpts) > n_excerpts else list(excerpts)
+        known_first = self.parallel is not None or len(excerpts) > n_excerpts
+        chosen = sorted(excerpts, key=_knownness)[:n_excerpts] if known_first else list(excerpts)
         return [(origin or "the first document", excerpts[origin]) for origin in chosen]
 
     def _same_line(self, parallel: Parallel) -> dict[str, str]:
@@ -108,6 +109,9 @@ def cut_shown(vocab: Vocab, text: str) -> list[str]:
     return [shown(vocab, int(i)) for i in vocab.encode([text])[0]]
 
 
-def size_of(counts: Counts) -> str:
+def size_of(counts: Counts, parallel: Parallel | None = None) -> str:
     """How much text was read, for a title."""
+    if parallel is not None:
+        n_lines = len(parallel.lines[0])
+        return f"{counts.n_bytes / 1e6:,.2f} MB: {n_lines:,} lines in {len(parallel.names):,} languages"
     return f"{counts.n_bytes / 1e6:,.2f} MB in {counts.n_documents:,} documents"
