@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tokenry.core import runs
-from tokenry.core.runs import atomic_folder, atomic_path, atomic_write, read_run, write_run
+from tokenry.core.report import Report
+from tokenry.core.runs import atomic_folder, atomic_path, atomic_write, check_folder, read_run, write_run
 
 
 def listing(folder: Path) -> list[str]:
@@ -291,3 +292,15 @@ def test_a_missing_or_broken_record_is_told(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(ValueError, match="not a run record"):
         read_run(tmp_path)
+
+
+def test_a_place_where_no_folder_can_be_is_refused_beforehand(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        with pytest.raises(NotADirectoryError, match="is a file, not a folder"):
+            check_folder(wrong)
+        with pytest.raises(NotADirectoryError, match="is a file, not a folder"):
+            Report(kind="x", title="x").save(wrong)
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "one")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -149,3 +149,7 @@ def test_a_right_answer_in_its_format_scores_full(number, form):
     assert one.right
     assert one.format_match
     assert one.length_right
+
+
+def test_a_number_of_spaces_that_is_missing_is_none():
+    assert score([_row(1, 2, "3", num_spaces="nan")])[0].setting == score([_row(1, 2, "3")])[0].setting

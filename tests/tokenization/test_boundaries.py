@@ -191,6 +191,7 @@ def test_an_unknown_boundary_is_refused_with_a_way_out(name, error, sentence):
 
 def test_names_resolve_to_cuts_patterns_and_samplers():
     assert resolve_boundary("superword:0.5,max_words=3").options == {"stage": 0.5, "max_words": 3}
+    assert resolve_boundary("superword:0.5,words=3,forbid=:").options == {"stage": 0.5, "max_words": 3, "forbid": ":"}
     assert resolve_boundary("whitespace").sampler == "whitespace"
     assert resolve_boundary("digits:r2l").options == {"mode": "r2l", "k": 3}
     assert resolve_boundary("digits:single").pattern

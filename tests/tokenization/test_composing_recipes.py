@@ -161,6 +161,7 @@ def test_a_counted_table_serves_every_trainer():
         (Recipe(size=400, max_characters=3, max_length=3), "same thing"),
         (Recipe(size=400, boundaries=("digits:free", "digits:r2l")), "contradict"),
         (Recipe(size=400, kind="least-effort", lowercase=True), "lowercase"),
+        (Recipe(size=400, kind="least-effort", min_count=3), "min_count"),
         (Recipe(kind="unicode"), "size is missing"),
     ],
 )

@@ -88,6 +88,7 @@ def test_scores_on_gold_are_those_of_the_definition(gold):
     assert [facts[f"{name}.compounds"].value for name in ("right", "never", "all")] == [1.0, 0.0, 0.0]
     assert [facts[f"{name}.simple"].value for name in ("right", "never", "all")] == [1.0, 1.0, 0.0]
     assert facts["all.cut_recall"].value == 0.5  # Haus|tür at 4; Arbeits|platz at 7 is odd
+    assert facts["all.cut_recall"].n == 4  # over words, whose cuts hang together
     assert json.loads(report.to_json())["tables"]
     with pytest.raises(ValueError, match="no decompounder"):
         score_decompounders(read_compounds(gold), {})

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tokenry.cli import app
 from tokenry.core.vocab import Vocab
 from tokenry.data import demo_text
+from tokenry.tokenization.decompounding import score_report
 
 
 def run(*arguments: object) -> dict:
@@ -35,6 +36,14 @@ def test_a_decompounder_is_trained_used_and_scored(tmp_path):
     assert run(*verb, "apply", "--data", tmp_path / "text.txt", "--model", counts)["facts"]["n_words"] > 100
     scored = run(*verb, "score", tmp_path / "gold.tsv", "--model", tmp_path / "m", "--model", counts)
     assert {"m.exact", "frequency.exact"} <= scored["facts"].keys()
+
+
+def test_two_lists_of_counts_are_scored_apart(tmp_path):
+    (tmp_path / "gold.tsv").write_text("haustür\thaus|tür\nimmer\n", encoding="utf-8")
+    for name, more in (("knows", "haus\t9\n"), ("lacks", "")):
+        (tmp_path / f"{name}.tsv").write_text(f"tür\t9\nimmer\t9\n{more}", encoding="utf-8")
+    models = [f"freq:{tmp_path / name}.tsv" for name in ("knows", "lacks")]
+    assert len(score_report(tmp_path / "gold.tsv", models).tables["decompounders"]) == 2
 
 
 def test_wrong_arguments_are_named(tmp_path):

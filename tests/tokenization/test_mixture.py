@@ -89,7 +89,7 @@ def test_one_table_with_a_source_column_says_the_same(planted, capsys):
 def test_calibrated_interval_is_shown_when_asked_for(planted):
     folder, a, b = planted
     report = infer_mixture(
-        folder / "tok", {"a": a, "b": b}, calibrate=3, bootstrap=4, baselines=False, merges=150, trained_bytes=30_000.0
+        folder / "tok", {"a": a, "b": b}, calibrate=3, bootstrap=8, baselines=False, merges=150, trained_bytes=30_000.0
     )
     assert report.tables["shares"].column_names == COLUMNS
     kinds = report.tables["intervals"].to_pylist()
@@ -99,6 +99,7 @@ def test_calibrated_interval_is_shown_when_asked_for(planted):
         assert row["low"] <= row["bytes_share"] <= row["high"]
     assert "correlations" in report.tables
     assert report.facts["calibration.rounds"] == 3
+    assert any("from 3 calibration rounds" in text for text in report.warnings)
 
 
 def test_one_category_has_all_and_the_report_says_why(planted):
@@ -129,6 +130,7 @@ def test_what_no_sample_holds_names_the_missing_category(planted):
         (["--corpus", "a={a}", "--corpus", "b={b}", "--first-merge", "999999"], "leaves none"),
         (["--corpus", "a={a}", "--corpus", "b={b}", "--unit", "byte"], "Did you mean 'bytes'"),
         (["--corpus", "a={a}", "--corpus", "b={b}", "--groups", "x=a+c"], "which is no category"),
+        (["--corpus", "a={a}", "--corpus", "b={b}", "--groups", "x=a+a"], "category twice"),
         (["--corpus", "a={a}", "--corpus", "b={b}", "--skip-merges", "none.txt"], "no file none.txt"),
         (["--corpus", "a={a}", "--corpus", "b={b}", "--level", "90"], "between 0 and 1"),
     ],

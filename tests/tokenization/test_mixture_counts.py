@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,12 @@ def test_one_table_with_a_source_column_gives_its_categories(tmp_path):
     assert by_column.names == by_name.names == ("a", "b")
     assert list(by_column.words) == list(by_name.words)
     assert (by_column.by_category() != by_name.by_category()).nnz == 0
+
+
+@pytest.mark.parametrize("wrap", [list, iter, pa.Table.from_pylist])
+def test_a_table_in_memory_may_call_its_text_anything(wrap):
+    rows = [{"source": "a", "body": "one two"}, {"source": "b", "body": "zwei drei"}]
+    assert count_categories(wrap(rows), small(), text="body").bytes_by_category.tolist() == [7, 9]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,36 @@ def test_a_kept_replay_serves_more_categories_without_replaying(tmp_path, monkey
         gather_evidence(vocab, count_categories({"a": fiction(20), "c": ["1 2 3"]}, vocab), vocab.merges)
 
 
+def test_an_interrupted_replay_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    vocab = small()
+    categories = count_categories({"a": fiction()[:200], "b": script_lines()}, vocab)
+    whole = gather_evidence(vocab, categories, vocab.merges)
+    monkeypatch.setattr(mixture_replay, "_BLOCK", 2_000)
+    real, done = mixture_replay._replay_block, []
+
+    def stopped(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(mixture_replay, "_replay_block", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        gather_evidence(vocab, categories, vocab.merges, folder=tmp_path)
+    assert [len(list(path.glob("*.npz"))) for path in tmp_path.iterdir()] == [2]
+
+    monkeypatch.setattr(mixture_replay, "_replay_block", lambda *arguments: (done.append(1), real(*arguments))[1])
+    other = gather_evidence(vocab, count_categories({"a": fiction()[:200]}, vocab), vocab.merges, folder=tmp_path / "x")
+    assert other.pairs_n.shape == (1,)
+    done.clear()
+    again = gather_evidence(vocab, categories, vocab.merges, folder=tmp_path)
+    n_blocks = len(mixture_replay._blocks(again.spelled.offsets))
+    assert n_blocks > 4
+    assert len(done) == n_blocks - 2
+    assert (again.trajectories.events != whole.trajectories.events).nnz == 0
+    assert sorted(path.name[:12] for path in tmp_path.iterdir() if path.name != "x") == ["trajectories"]
+
+
 def test_the_solver_s_banner_stays_out_of_the_json():
     """HiGHS prints its name once a process, past Python and before any option can be set: only a process shows it."""
     code = "from tokenry.tokenization.mixture_evidence import silence_solver as s; s(); import highspy; highspy.Highs()"

@@ -15,6 +15,7 @@ from mixture_worlds import (
 from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
+from tokenry.tokenization import mixture_cuts, mixture_programme
 from tokenry.tokenization.mixture_cuts import Edges, Planes
 from tokenry.tokenization.mixture_programme import MixtureProblem, fit_mixture
 from tokenry.tokenization.mixture_replay import replay_merges
@@ -67,6 +68,24 @@ def test_value_is_that_of_the_programme_with_all_rows(seed, solver):
     assert fit.lower_bound <= value + 1e-6 * (1 + value)
     assert fit.objective >= value - 1e-6 * (1 + value)
     np.testing.assert_allclose(fit.slack_step.sum() + fit.slack_pair.sum(), fit.objective, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["cuts", "simplex"])
+@pytest.mark.parametrize("max_rounds", [1, 2, 3, 4])
+def test_out_of_rounds_the_bounds_still_hold_over_all_steps(solver, max_rounds, monkeypatch):
+    for module in (mixture_cuts, mixture_programme):
+        monkeypatch.setattr(module, "_FIRST_STEPS", 1)
+        monkeypatch.setattr(module, "_GROWTH", 2)
+    for seed in range(12):
+        trajectories, counts, n_pairs, table = _problem(seed)
+        fit = fit_mixture(
+            trajectories.changes(counts), n_pairs, merged_pair=trajectories.merged_pair, max_rounds=max_rounds,
+            solver=solver,
+        )  # fmt: skip
+        value, _ = dense_programme(table, n_pairs, trajectories.merged_pair)
+        assert fit.lower_bound <= value + 1e-6 * (1 + value)
+        assert fit.objective >= value - 1e-6 * (1 + value)
+        np.testing.assert_allclose(fit.slack_step.sum() + fit.slack_pair.sum(), fit.objective, rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)

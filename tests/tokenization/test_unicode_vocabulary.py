@@ -11,6 +11,7 @@ from tokenry.cli import main
 from tokenry.core.tables import texts
 from tokenry.core.vocab import Kind, Vocab
 from tokenry.data import demo_text
+from tokenry.tokenization.composing import Recipe, compose
 from tokenry.tokenization.unicode_vocabulary import FIRST_BYTE, N_GROUPS, group_ids, train_unicode
 
 TEXTS = ["the cat sat on the mat and the other cat", "кот и другой кот", "猫と猫 🐈 the"] * 20
@@ -84,6 +85,13 @@ def test_other_sizes_and_lengths_are_refused():
         train_unicode(TEXTS, max_length=1)
     with pytest.raises(ValueError, match="room for 256"):
         train_unicode(TEXTS, specials={f"t{i}": f"<{i}>" for i in range(300)})
+
+
+def test_the_least_count_of_a_recipe_reaches_the_trainer():
+    texts = [{"text": "ab ab ab cd cd"}]
+    made = compose(texts, Recipe(size=65_536, kind="unicode", min_count=3)).vocab
+    assert made.spec["model"]["merges"] == train_unicode(texts, min_count=3).spec["model"]["merges"]
+    assert len(made.merges) < len(train_unicode(texts).merges)
 
 
 @pytest.mark.slow  # writes and reopens a vocabulary of 131,072 ids through the verb

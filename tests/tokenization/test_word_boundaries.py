@@ -25,6 +25,10 @@ def test_characters_have_recall_one_and_the_ratio_of_boundaries_as_precision():
     assert scores.boundary.precision == 1 / 6
 
 
+def test_an_empty_sentence_adds_nothing():
+    assert boundary_scores([["ab", "c"], []], [["a", "bc"], []]) == boundary_scores([["ab", "c"]], [["a", "bc"]])
+
+
 def test_cuts_of_different_sentences_are_refused():
     with pytest.raises(ValueError, match="same sentence"):
         boundary_scores([["a"]], [["b"]])

@@ -9,7 +9,7 @@ from trained_vocabularies import fiction, mixture, script_lines, small
 from tokenry.core.pretokens import Words, count_pretokens
 from tokenry.core.vocab import Vocab
 from tokenry.tokenization.train import train
-from tokenry.tokenization.word_tables import character_counts, encode_table, never_merged, spell
+from tokenry.tokenization.word_tables import character_counts, covering, encode_table, never_merged, spell
 
 SYMBOLS = {"a": [0], "b": [1, 2], "北": [3, 4, 5], "👩": [70_000], "c": []}
 
@@ -80,3 +80,11 @@ def test_the_table_counts_the_tokens_of_real_encoders(source, shared_data):
     vocab = Vocab.open(shared_data / "tokenizers" / source)
     texts = [text for label in ("tr", "zh", "ar", "code_go") for text in mixture(shared_data, label, 60)]
     _assert_table_is_the_encoding(vocab, texts)
+
+
+def test_covering_takes_the_fewest_frequent_points_that_make_up_the_share():
+    seen = np.array([0, 5, 80, 5, 10])
+    assert covering(seen, 0.8).tolist() == [2]
+    assert covering(seen, 0.81).tolist() == [2, 4]
+    assert covering(seen, 1.0).tolist() == [2, 4, 1, 3]  # all that occur; ties by code point
+    assert covering(np.zeros(3, np.int64)).tolist() == []

@@ -5,6 +5,7 @@ Verb files import only typer at the top; a verb imports its room inside, so `--h
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -52,6 +53,8 @@ app.add_typer(model.app, name="model", rich_help_panel="Models")
 transplant.register(app)
 house.register(app)
 
+_INTERRUPTED = "interrupted; nothing half-written was left behind"
+_MODELS = ("torch", "transformers", "safetensors", "accelerate")
 _WRONG_ARGUMENTS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
@@ -60,8 +63,14 @@ def main(arguments: list[str] | None = None) -> None:
     if os.environ.get("TOKENRY_TRACEBACK"):
         app(arguments)
         return
+    warnings.formatwarning = _warning
     try:
         app(arguments)
+    except ModuleNotFoundError as problem:
+        # Raised by an import itself: `needs` has a sentence of its own.
+        module = (problem.name or "a module").partition(".")[0]
+        package = "'tokenry[models]'" if module in _MODELS else module
+        _stop(f"{module} is not installed, and this needs it. Install it: pip install {package}", 2)
     except (*_WRONG_ARGUMENTS, ImportError, PermissionError) as problem:
         _stop(problem, 2)
     except SystemExit as stop:
@@ -69,13 +78,48 @@ def main(arguments: list[str] | None = None) -> None:
         cause = getattr(stop.__context__, "__cause__", None)
         if not isinstance(cause, KeyboardInterrupt):
             raise
-        _stop(str(cause) or "interrupted; nothing half-written was left behind", 1)
-    except (OSError, MemoryError, ArithmeticError) as problem:
+        _stop(str(cause) or _INTERRUPTED, 1)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError as problem:
+        _stop(f"not enough memory ({problem or 'an allocation failed'}). Nothing half-written was left behind; give "
+              "less text (--limit), or take a machine with more.", 1)  # fmt: skip
+    except (OSError, ArithmeticError) as problem:
         _stop(problem, 1)
+    except Exception as problem:
+        if _was_interrupted(problem):
+            _stop(_INTERRUPTED, 1)
+        _stop(f"the work failed ({type(problem).__name__}: {problem}). Set TOKENRY_TRACEBACK=1 to see where; unless it "
+              "is a function of your own, please report it.", 1)  # fmt: skip
+
+
+def _was_interrupted(problem: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: in a compiled kernel it comes out as a SystemError."""
+    while problem is not None:
+        if isinstance(problem, KeyboardInterrupt):
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as one sentence, as our errors are; where it was raised is of no use here."""
+    return f"tokenry: warning: {_harmless(str(message))}\n"
+
+
+def _harmless(text: str) -> str:
+    """What we say may quote a file; no character of it may steer the terminal."""
+    from tokenry.core.report_text import visible
+
+    return visible(text, lines=True)
 
 
 def _stop(problem: BaseException | str, code: int) -> None:
     text = str(problem) or type(problem).__name__
     sys.stdout.flush()
-    print(f"tokenry: {text}", file=sys.stderr)
+    print(f"tokenry: {_harmless(text)}", file=sys.stderr)
     sys.exit(code)

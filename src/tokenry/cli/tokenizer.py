@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tokenry.cli.output import JsonFlag, show
+from tokenry.cli.output import JsonFlag, show, text_or_stdin
 
 app = typer.Typer(help="Compose, judge and look through tokenizers (no torch needed).", no_args_is_help=True)
 
@@ -29,8 +29,6 @@ def split(
     as_json: JsonFlag = False,
 ) -> None:
     """Show how a tokenizer cuts a text: ids, bytes, kinds."""
-    import sys
-
     from tokenry.tokenization.verbs import split_report
 
-    show(split_report(tokenizer, sys.stdin.read() if text == "-" else text), json=as_json)
+    show(split_report(tokenizer, text_or_stdin(text)), json=as_json)

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from tokenry.cli.output import JsonFlag, LimitOption, OverwriteFlag, ReportOption, TextColumn, show, sources
+from tokenry.cli.output import (
+    JsonFlag,
+    LimitOption,
+    OverwriteFlag,
+    ReportOption,
+    TextColumn,
+    show,
+    sources,
+    text_or_stdin,
+)
 from tokenry.cli.tokenizer import Data, Out
 from tokenry.cli.tokenizer import app as tokenizer_app
 
@@ -27,7 +36,9 @@ def build(
     lexicon: Annotated[list[str], typer.Option("--lexicon", help="FILE:TYPE; .obo, .csv, .tsv or one term a line.")],
     out: Out,
     vocab: Annotated[str, typer.Option("--vocab", help="Pieces by type: drug=10000,disease=3000.")] = "",
-    delta: Annotated[float | None, typer.Option(help="Else: leave out pieces with this share of the counts.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Else: leave out pieces with this share of the counts.")
+    ] = None,
     how: Annotated[str, typer.Option(help="terms (word by word) or continued (merges after the base's).")] = "terms",
     forced: Annotated[str | None, typer.Option(help="Morphemes that are entries: cardio-, -itis, one a line.")] = None,
     general: Annotated[list[str] | None, typer.Option(help="General text, for the base's own likelihood.")] = None,
@@ -56,11 +67,9 @@ def encode(
     as_json: JsonFlag = False,
 ) -> None:
     """Cut a text: pieces, ids, places, and which type each word took."""
-    import sys
-
     from tokenry.tokenization.concept_report import encode_report
 
-    show(encode_report(pool, sys.stdin.read() if text == "-" else text, rule=rule), json=as_json)
+    show(encode_report(pool, text_or_stdin(text), rule=rule), json=as_json)
 
 
 @app.command(epilog="Example:  `tokenry tokenizer concepts report ktok --text notes.jsonl`")

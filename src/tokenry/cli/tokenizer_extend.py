@@ -26,8 +26,10 @@ Method = Annotated[
                  "append-zero (Chinese-LLaMA), append-below."),
 ]  # fmt: skip
 Other = Annotated[str | None, typer.Option(help="append: the tokenizer whose pieces are taken; default: trained here.")]
-Keep = Annotated[int | None, typer.Option("--keep", help="Entries afterwards.")]
-MinUses = Annotated[int | None, typer.Option("--min-uses", help="Instead: take out what the text uses fewer times.")]
+Keep = Annotated[int | None, typer.Option("--keep", min=1, help="Entries afterwards.")]
+MinUses = Annotated[
+    int | None, typer.Option("--min-uses", min=1, help="Instead: take out what the text uses fewer times.")
+]
 
 
 @app.command(epilog="Example:  `tokenry tokenizer extend mistral.model --data german.jsonl --add 8000 --out ext/`")
@@ -37,7 +39,7 @@ def extend(
     out: Out,
     add: Add = None,
     size: Size = None,
-    min_count: Annotated[int, typer.Option(help="Least number of times a new token must be seen.")] = 2,
+    min_count: Annotated[int, typer.Option(min=1, help="Least number of times a new token must be seen.")] = 2,
     method: Method = "continued",
     other: Other = None,
     protect: Annotated[

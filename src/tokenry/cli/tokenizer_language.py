@@ -69,8 +69,10 @@ def hybrid(
     affixes: Affixes = None,
     analyzer: Analyzer = None,
     lang: Lang = "",
-    dictionary_share: Annotated[float, typer.Option("--dictionary-share", help="Most room for morphemes.")] = 0.8,
-    min_count: Annotated[int, typer.Option("--min-count", help="Words seen less often are not analysed.")] = 2,
+    dictionary_share: Annotated[
+        float, typer.Option("--dictionary-share", min=0, max=1, help="Most room for morphemes.")
+    ] = 0.8,
+    min_count: Annotated[int, typer.Option("--min-count", min=1, help="Words seen less often are not analysed.")] = 2,
     roots: Annotated[Path | None, typer.Option("--roots", help="Roots to have in any case, one a line.")] = None,
     limit: LimitOption = None,
     text_column: TextColumn = "text",
@@ -110,7 +112,7 @@ def undertrained(
 def spoil(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="File of clean, tab, noisy lines to write.")],
-    rate: Annotated[float, typer.Option("--rate", help="Chance of an error at each character.")] = 0.02,
+    rate: Annotated[float, typer.Option("--rate", min=0, max=1, help="Chance of an error at each character.")] = 0.02,
     limit: LimitOption = None,
     text_column: TextColumn = "text",
     seed: SeedOption = 0,

@@ -13,6 +13,7 @@ from tokenry.cli.output import (
     SeedOption,
     SkipBadFlag,
     TextColumn,
+    folder_to_be,
     quiet,
     show,
 )
@@ -47,9 +48,15 @@ def mixture(
     trained_bytes: Annotated[float | None, typer.Option(help="Size of the training text, where known.")] = None,
     level: Annotated[float, typer.Option(help="Coverage the intervals are asked for.")] = 0.9,
     trajectories: Annotated[
-        Path | None, typer.Option("--trajectories", "--save-trajectories", help="Folder that keeps counts and replay.")
+        Path | None,
+        typer.Option(
+            "--trajectories",
+            "--save-trajectories",
+            callback=folder_to_be,
+            help="Folder that keeps counts and replay, to add categories or go on after an interruption.",
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that count, threads that replay.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that count, threads that replay.")] = 1,
     limit: LimitOption = None,
     text_column: TextColumn = "text",
     skip_bad: SkipBadFlag = False,

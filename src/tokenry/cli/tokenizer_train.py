@@ -13,6 +13,7 @@ from tokenry.cli.output import (
     SeedOption,
     SkipBadFlag,
     TextColumn,
+    folder_to_be,
     quiet,
     show,
     sources,
@@ -25,9 +26,9 @@ Kind = Annotated[str, typer.Option(help="bpe, unigram, wordpiece, byte, characte
 Size = Annotated[int | None, typer.Option("--size", help="Entries, specials and alphabet included. [default: 32768]")]
 Sizes = Annotated[str | None, typer.Option(help="Several nested sizes from one run: 8192,16384,32768.")]
 Pattern = Annotated[str | None, typer.Option(help="Split pattern: gpt2, cl100k, o200k ... or a regular expression.")]
-MinCount = Annotated[int, typer.Option(help="Least number of times a pair must be seen to be merged.")]
-MaxLength = Annotated[int, typer.Option(help="Longest entry in characters of the style's alphabet; 0 = any.")]
-MaxCharacters = Annotated[int | None, typer.Option(help="Longest entry in characters of the text, inclusive.")]
+MinCount = Annotated[int, typer.Option(min=1, help="Least number of times a pair must be seen to be merged.")]
+MaxLength = Annotated[int, typer.Option(min=0, help="Longest entry in characters of the style's alphabet; 0 = any.")]
+MaxCharacters = Annotated[int | None, typer.Option(min=1, help="Longest entry in characters of the text, inclusive.")]
 Preset = Annotated[
     str | None, typer.Option(help="char: pieces of at most 3 characters, for correction of OCR and typos.")
 ]
@@ -36,7 +37,7 @@ Digits = Annotated[str | None, typer.Option(help="Numbers: single, l2r, r2l (gro
 Boundaries = Annotated[
     list[str] | None,
     typer.Option("--boundary", help="No token crosses: compounds:MODEL, lexicon:FILE, characters, pkg.mod:fn; or "
-                 "tokens over words: stochastic, whitespace:0.3, superword:0.75. Repeatable."),
+                 "tokens over words: stochastic, whitespace:0.3, superword:0.75,words=3. Repeatable."),
 ]  # fmt: skip
 TermsFile = Annotated[Path | None, typer.Option("--terms", help="Terms that shall be single tokens, one a line.")]
 Groups = Annotated[
@@ -45,15 +46,25 @@ Groups = Annotated[
                  "enumerators, legal; several with commas."),
 ]  # fmt: skip
 TermsAs = Annotated[str, typer.Option(help="merges, merges-first, whole-words, added, both.")]
-Budget = Annotated[int | None, typer.Option(help="Keep so many of the terms: those that save most tokens.")]
+Budget = Annotated[int | None, typer.Option(min=1, help="Keep so many of the terms: those that save most tokens.")]
 Lowercase = Annotated[bool, typer.Option("--lowercase", help="An uncased tokenizer.")]
 Normalizer = Annotated[str | None, typer.Option(help="nfc, nfkc or none; default: the kind's own.")]
 PadTo = Annotated[str | None, typer.Option(help="Round the size up: pow2, or a multiple such as 64.")]
 PadWith = Annotated[str, typer.Option(help="reserved (tokens), merges, or whitespace (runs).")]
 Heldout = Annotated[list[str] | None, typer.Option(help="Other text, to measure compression on.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps the counted words for the next run.")]
-Resume = Annotated[Path | None, typer.Option(help="Folder that keeps what is learned, to go on after an interruption.")]
-Workers = Annotated[int, typer.Option(help="Processes that count words.")]
+Cache = Annotated[
+    Path | None, typer.Option(callback=folder_to_be, help="Folder that keeps the counted words for the next run.")
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="least-effort: documents read while learning; default 5,000.")]
+Decoding = Annotated[str | None, typer.Option(help="least-effort: greedy (longest match, the paper's) or fewest.")]
+Spaces = Annotated[
+    bool | None, typer.Option("--keep-spaces/--drop-spaces", help="least-effort: a space is a character like others.")
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(callback=folder_to_be, help="Folder that keeps what is learned, to go on after an interruption."),
+]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes that count words.")]
 
 
 @app.command(epilog="Example:  `tokenry tokenizer train --data notes.jsonl --size 32768 --digits r2l --out tok/`")
@@ -81,6 +92,9 @@ def train(
     min_count: MinCount = 2,
     max_length: MaxLength = 0,
     max_characters: MaxCharacters = None,
+    epochs: Epochs = None,
+    decoding: Decoding = None,
+    keep_spaces: Spaces = None,
     heldout: Heldout = None,
     seed: SeedOption = 0,
     resume: Resume = None,
@@ -99,13 +113,14 @@ def train(
 
     quiet(no_progress)
     reading = {"limit": limit, "text": text_column, "skip_bad": skip_bad, "cache": cache, "workers": workers}
-    size = size if size or preset else 32_768
+    size = 32_768 if size is None and preset is None else size
     options = {
         "size": size, "kind": kind, "style": style, "like": like, "preset": preset, "pattern": pattern, "mix": mix,
         "digit_policy": digits, "boundary": boundary or [], "terms": terms, "custom_group": custom_group or [],
         "terms_as": terms_as, "terms_budget": terms_budget, "normalizer": normalizer, "lowercase": lowercase,
         "pad_to": pad_to, "pad_with": pad_with, "min_count": min_count, "max_length": max_length,
         "max_characters": max_characters, "sizes": read_sizes(sizes), "seed": seed, "state": resume,
+        "epochs": epochs, "decoding": decoding, "keep_spaces": keep_spaces,
         "heldout": sources(heldout) if heldout else None,
     }  # fmt: skip
     show(train_to_folder(sources(data), out, reading=reading, overwrite=overwrite, **options), json=as_json)

@@ -36,8 +36,8 @@ Model = Annotated[
 def train(
     data: Data,
     out: Out,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2000,
-    min_count: Annotated[int, typer.Option(help="Words seen less often are not looked at.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 2000,
+    min_count: Annotated[int, typer.Option(min=1, help="Words seen less often are not looked at.")] = 1,
     hyphens_only: Annotated[
         bool, typer.Option("--hyphens-only", help="Learn from hyphens alone, as the paper, not from counts too.")
     ] = False,

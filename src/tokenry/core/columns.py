@@ -211,7 +211,7 @@ def _one(member: object, kind: pa.DataType) -> pa.Array:
 def _no_text(place: Place, column: str, names: Sequence[str]) -> ValueError:
     return ValueError(
         f"{place.path} has no column {column!r}; its columns are: {', '.join(map(str, names)) or 'none'}. "
-        "Say which one holds the text (text=... in Python)."
+        "Say which one holds the text (--text-column, text=... in Python)."
     )
 
 

@@ -180,12 +180,16 @@ class Report:
         """Write report.json, report.md and report.html into `folder` (made if absent); return the path of the page.
 
         Each file is written beside its place and renamed, so none is ever half written.
+
+        Raises:
+            NotADirectoryError, PermissionError: no folder can be made there.
         """
         from tokenry.core.report_html import to_html
         from tokenry.core.report_text import to_markdown
-        from tokenry.core.runs import atomic_write
+        from tokenry.core.runs import atomic_write, check_folder
 
         folder = Path(folder)
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in {
             "report.json": self.to_json(),

@@ -25,6 +25,7 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "atomic_write",
+    "check_folder",
     "describe_input",
     "log",
     "read_run",
@@ -102,6 +103,21 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
     """Write a whole file or nothing; text is written as UTF-8 with its line ends as they are."""
     with atomic_path(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_folder(path: str | Path) -> None:
+    """Refuse a path at which no folder is nor can be made, before the work that shall fill it.
+
+    Raises:
+        NotADirectoryError: it, or a part of it, is a file. PermissionError: nothing may be written there.
+    """
+    standing = Path(os.path.realpath(Path(path).expanduser()))
+    while not os.path.lexists(standing):
+        standing = standing.parent
+    if not standing.is_dir():
+        raise NotADirectoryError(f"cannot write {path}: {standing} is a file, not a folder. Give another path.")
+    if not os.access(standing, os.W_OK):
+        raise PermissionError(f"may not write {path}. Give a place you may write, or change the mode of {standing}.")
 
 
 def write_run(

@@ -25,10 +25,16 @@ def load_pair(source: str | Path, *, device: str | None = None, dtype: str | tor
     Raises:
         FileNotFoundError: nothing there: no folder and no reachable hub, a folder without weights or tokenizer.
         ValueError: an architecture that is unknown, needs code from the hub, or is not a causal language model;
-            weights that are missing from the files.
+            weights that are missing from the files; an unknown device or dtype.
     """
     where, gguf = _locate(source)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device {device!r} is not known; need cpu, cuda, cuda:1, or mps.") from None
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"dtype {dtype!r} is not known; need float32, bfloat16 or float16.")
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else "auto"
     with quiet_library():

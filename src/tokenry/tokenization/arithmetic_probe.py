@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _BATCH_TOKENS = 8192
 _MARGIN = 4
+LONGEST_NUMBER, MOST_SHOTS = 100, 256
+"""Of `from_words`: all pairs of lengths are asked, and every problem carries its examples."""
 
 
 def ask(
@@ -300,5 +302,10 @@ def from_words(
         raise ValueError(f"lengths {lengths!r} and shots {shots!r}; need digits like 7-9 and numbers like 1,2,4,8.")
     if int(low) > int(high or low):
         raise ValueError(f"lengths {lengths!r} go down; need the shorter one first, as in 7-9.")
+    if int(high or low) > LONGEST_NUMBER or max(map(int, numbers)) > MOST_SHOTS:
+        raise ValueError(
+            f"lengths {lengths!r} and shots {shots!r}; need at most {LONGEST_NUMBER} digits and {MOST_SHOTS} worked "
+            "examples. Ask for less."
+        )
     names = [part for part in formats.split(",") if part.strip()]
     return probe(model, formats=names, lengths=(int(low), int(high or low)), shots=[int(k) for k in numbers], **options)

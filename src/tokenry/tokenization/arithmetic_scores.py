@@ -120,7 +120,7 @@ def _scored(row: dict, place: int) -> Scored:
         said = _last_number(said)
     answer, truth = parse_number(said), true_answer(a, b, op)
     written = _NUMBER.search(said)
-    spaces = int(float(row.get("num_spaces") or 0))
+    spaces = int(float(_given(row.get("num_spaces")) or 0))
     name = asked + (f"+{spaces}" if spaces else "") + (f">{repeat}" if repeat else "")
     name += f">{form}" if repeat or form != asked else ""
     parts = [_given(row.get("model")), name, f"{row['num_shots']} shots" if _given(row.get("num_shots")) else ""]

@@ -42,6 +42,7 @@ INNER = "\0"
 FREE = "free"
 """The digit policy that lifts the limits of the split pattern itself."""
 
+_SHORT = {"words": "max_words", "characters": "max_characters"}
 _WORDS_AT_ONCE = 1 << 16
 
 
@@ -65,9 +66,10 @@ def resolve_boundary(name: object) -> Boundary:
     """The boundary a user named.
 
     Args:
-        name: "digits:r2l3", "whitespace:0.3", "stochastic", "superword:0.75", "compounds:MODEL", "lexicon:FILE",
-            "characters"; "pkg.module:function" or "./file.py:function" for a `CutProvider` of your own (it is run:
-            name only files you trust); a `Boundary` or a `CutProvider` itself.
+        name: "digits:r2l3", "whitespace:0.3", "stochastic", "superword:0.75,words=3,forbid=:" (the options of
+            `supertokens.SuperOptions`, by name), "compounds:MODEL", "lexicon:FILE", "characters";
+            "pkg.module:function" or "./file.py:function" for a `CutProvider` of your own (it is run: name only files
+            you trust); a `Boundary` or a `CutProvider` itself.
 
     Raises:
         ValueError: unknown name, or an argument the boundary does not take. FileNotFoundError: its file is not there.
@@ -119,7 +121,7 @@ def stochastic(argument: str) -> Boundary:
 
 
 def _of_texts(sampler: str, argument: str, *, first: str) -> Boundary:
-    """A boundary of whole texts: "0.75,max_words=3,forbid=:" gives the first option, then others by name.
+    """A boundary of whole texts: "0.75,words=3,forbid=:" gives the first option, then others by name.
 
     Raises:
         ValueError: when the first option should be a number from 0 to 1, and is not.
@@ -128,7 +130,7 @@ def _of_texts(sampler: str, argument: str, *, first: str) -> Boundary:
     for i, part in enumerate(argument.split(",") if argument else []):
         name, sign, value = part.partition("=")
         name, value = (name.strip(), value) if sign else (first, part) if i == 0 else (part, "")
-        options[name] = _number(value)
+        options[_SHORT.get(name, name)] = _number(value)
     share = options.get(first, 0)
     if first != "histogram" and not (isinstance(share, int | float) and 0 <= share <= 1):
         raise ValueError(

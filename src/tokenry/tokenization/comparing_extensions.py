@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from tokenry.core.intervals import Interval, ratio_interval, wilson_interval
+from tokenry.core.intervals import wilson_interval
 from tokenry.core.pretokens import count_pretokens
 from tokenry.core.report import FactValue, Report
 from tokenry.core.vocab import Vocab
 from tokenry.tokenization.extension_report import changes, unreachable
+from tokenry.tokenization.findings import saved_share
 from tokenry.tokenization.word_tables import encode_table
 
 _BATCH = 256
@@ -99,8 +100,7 @@ def _row(base: Vocab, vocab: Vocab, documents: list[str], seed: int) -> dict:
     words = count_pretokens(documents, base.spec, by_source=False)
     cut = [(v, encode_table(v, words.words, words.total)) for v in (base, vocab)]
     differs, anew = changes(*cut)
-    left = ratio_interval(after, before, seed=seed)
-    saved = Interval(1 - left.value, 1 - left.high, 1 - left.low, left.n)
+    saved = saved_share(after, before, seed=seed)
     return {
         "interval": saved, "documents": len(documents), "tokens": sum(after), "saved": saved.value,
         "saved_low": saved.low, "saved_high": saved.high, "documents_changed": changed, "documents_recut": recut,

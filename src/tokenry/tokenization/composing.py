@@ -24,6 +24,7 @@ from tokenry.tokenization.mixing_counts import Weighed, scaled_down, weigh
 from tokenry.tokenization.plans import Plan, free_digits, with_isolated, with_normalizer
 
 PADS = ("reserved", "merges", "whitespace")
+MOST_PADDING = 1 << 20
 PRESETS = {"char": {"size": 4096, "pattern": "gpt2", "normalizer": "nfkc", "max_characters": 3}}
 """Sets of choices by name. "char": pieces of at most three characters, so that a word and its misspelt form are cut
 alike (KL3M's character family; four characters from 16,384 entries on)."""
@@ -62,7 +63,12 @@ class Recipe:
     """Of kinds that are learned at random."""
 
     state: str | Path | None = None
-    """Folder that keeps the merges learned so far, to go on after an interruption or to a larger size. BPE only."""
+    """Folder that keeps what was learned so far, to go on after an interruption, or to a larger size. BPE and
+    "least-effort"."""
+    epochs: int | None = None
+    """Of kind "least-effort", as the next two: see `least_effort.train_least_effort`, which has their defaults."""
+    decoding: str | None = None
+    keep_spaces: bool | None = None
 
     @property
     def decides_digits(self) -> bool:
@@ -140,12 +146,16 @@ OTHER_KINDS = {
     "unicode": "tokenry.tokenization.unicode_vocabulary:train_unicode",
 }
 """Kinds that have a file and a spelling of their own; their functions take (source, *, size, **reading)."""
+OTHER_CHOICES = {"least-effort": ("seed", "epochs", "decoding", "keep_spaces", "state"), "unicode": ("min_count",)}
+"""What else of a recipe their functions take."""
 
 
 def _by_another(source: object, recipe: Recipe, reading: dict) -> Composition:
     from tokenry.core.choosing import resolve
 
-    plain = Recipe(size=recipe.size, kind=recipe.kind, seed=recipe.seed, min_count=recipe.min_count)
+    taken = {name: getattr(recipe, name) for name in OTHER_CHOICES[recipe.kind]}
+    own = {name: value for name, value in taken.items() if value is not None}
+    plain = Recipe(**{"size": recipe.size, "kind": recipe.kind, "seed": recipe.seed, **own})
     changed = [name for name, value in vars(recipe).items() if value != getattr(plain, name)]
     if changed:
         raise ValueError(
@@ -154,8 +164,9 @@ def _by_another(source: object, recipe: Recipe, reading: dict) -> Composition:
         )
     if recipe.size is None:
         raise ValueError("size is missing; say how many entries the tokenizer shall have, e.g. size=32768.")
-    seed = {"seed": recipe.seed} if recipe.kind == "least-effort" else {}
-    vocab = resolve(recipe.kind, OTHER_KINDS, kind="kind of tokenizer")(source, size=recipe.size, **seed, **reading)
+    if state := own.pop("state", None):
+        own["resume"] = Path(state) / "learner.npz"
+    vocab = resolve(recipe.kind, OTHER_KINDS, kind="kind of tokenizer")(source, size=recipe.size, **own, **reading)
     return Composition(vocab, Ensured(), None, None, 0)
 
 
@@ -171,6 +182,8 @@ def _check(recipe: Recipe, boundaries: list[Boundary], samplers: list[Boundary])
         wrong = f"kind={recipe.kind!r} learns no merges; terms and boundaries have nothing to act on"
     elif recipe.max_characters and recipe.max_length:
         wrong = "max_characters and max_length limit the same thing"
+    elif (recipe.epochs, recipe.decoding, recipe.keep_spaces) != (None, None, None):
+        wrong = f"epochs, decoding and keep_spaces are choices of kind least-effort, and kind is {recipe.kind!r}"
     elif _frees_digits(boundaries) and any(boundary.pattern for boundary in boundaries):
         wrong = "digits:free and another digit policy contradict each other"
     if wrong:
@@ -224,8 +237,8 @@ def padded_size(size: int, pad_to: str | int) -> int:
         step = int(pad_to)
     except ValueError:
         step = 0
-    if step < 1:
-        raise ValueError(f"pad_to={pad_to!r}; need pow2 or a number such as 64.")
+    if not 1 <= step <= MOST_PADDING:
+        raise ValueError(f"pad_to={pad_to!r}; need pow2 or a number such as 64, at most {MOST_PADDING:,}.")
     return -(-size // step) * step
 
 

@@ -15,15 +15,15 @@ import pyarrow as pa
 from tokenry.core.intervals import Interval, ratio_interval, wilson_interval
 from tokenry.core.report import Figure, Report
 from tokenry.core.vocab import Vocab
-from tokenry.tokenization.compounds import CutProvider
+from tokenry.tokenization.boundaries import CutProvider
 from tokenry.tokenization.counting import Counts
-from tokenry.tokenization.findings import Findings
+from tokenry.tokenization.findings import Findings, ratio
 from tokenry.tokenization.gold_segmentations import token_cuts
 from tokenry.tokenization.hyphens import Cuts, cuts_of, parts_of, split_normalised
+from tokenry.tokenization.validators import lines_of
 
 # Axes: W words.
 
-_MOST_LINES = 1_000_000
 _SHOWN = 30
 
 
@@ -52,30 +52,19 @@ def read_compounds(path: str | Path) -> CompoundGold:
     Raises:
         FileNotFoundError: nothing there. ValueError: no usable line.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f"no gold compounds at {file}; need lines of a word, a tab and its parts (Haus|tür).")
     words, cuts, skipped = [], [], 0
-    with file.open(encoding="utf-8", errors="strict") as lines:
-        try:
-            for number, line in enumerate(lines):
-                if number >= _MOST_LINES:
-                    raise ValueError(f"{file} has over {_MOST_LINES:,} lines; take a sample.")
-                columns = [column.strip() for column in line.rstrip("\n").split("\t")]
-                if not columns[0]:
-                    continue
-                found = _gold_cuts(columns)
-                if found is None:
-                    skipped += 1
-                    continue
-                words.append(columns[0])
-                cuts.append(found)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{file} is not UTF-8 text ({error.reason}); need lines of a word, a tab, parts."
-            ) from None
+    for line in lines_of(path):
+        columns = [column.strip() for column in line.split("\t")]
+        if not columns[0]:
+            continue
+        found = _gold_cuts(columns)
+        if found is None:
+            skipped += 1
+            continue
+        words.append(columns[0])
+        cuts.append(found)
     if not words:
-        raise ValueError(f"{file} holds no word with parts; need lines of a word, a tab and its parts (Haus|tür).")
+        raise ValueError(f"{path} holds no word with parts; need lines of a word, a tab and its parts (Haus|tür).")
     return CompoundGold(tuple(words), tuple(cuts), skipped)
 
 
@@ -176,7 +165,7 @@ def score_decompounders(gold: CompoundGold, providers: Mapping[str, CutProvider]
 
     Returns:
         Report of kind "decompounding": facts `<name>.exact`, `.compounds`, `.simple` (Wilson intervals), `.cut_recall`
-        and `.cut_precision`; the table `decompounders`; the first differences of each.
+        and `.cut_precision` (bootstrap over words); the table `decompounders`; the first differences of each.
 
     Raises:
         ValueError: no provider.
@@ -221,10 +210,8 @@ def _accuracy(gold: CompoundGold, found: Sequence[Cuts]) -> dict:
     for key, chosen in (("compounds", is_compound), ("simple", ~is_compound)):
         if chosen.any():
             facts[key] = wilson_interval(int(exact[chosen].sum()), int(chosen.sum()))
-    right = sum(len(set(cuts) & set(true)) for cuts, true in zip(found, gold.cuts, strict=True))
-    n_true, n_found = (sum(map(len, cuts)) for cuts in (gold.cuts, found))
-    if n_true:
-        facts["cut_recall"] = wilson_interval(right, n_true)
-    if n_found:
-        facts["cut_precision"] = wilson_interval(right, n_found)
+    right_W = np.array([len(set(cuts) & set(true)) for cuts, true in zip(found, gold.cuts, strict=True)])
+    for key, cuts in (("cut_recall", gold.cuts), ("cut_precision", found)):
+        if any(cuts):  # the cuts of one word hang together, so words are resampled
+            facts[key] = ratio(right_W, np.array([len(own) for own in cuts]))
     return facts

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenry.tokenization.hyphens import Cuts, HyphenExamples, word_counts
+from tokenry.tokenization.validators import lines_of
 
 LINKS = ("", "s", "es", "n", "en", "e", "er")
 """What may stand between two parts in German, Dutch and the Nordic languages; it stays with the part before it."""
-_MOST_LINES = 5_000_000
 
 
 @dataclass(eq=False)
@@ -131,17 +131,13 @@ def read_counts(path: str | Path) -> Counter:
         from tokenry.core.tables import texts
 
         return word_counts(texts(file))
-    if not file.is_file():
-        raise FileNotFoundError(f"no list of words at {file}; need lines of a word, a tab and a count, or a text.")
     counts: Counter = Counter()
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if number > _MOST_LINES:
-                raise ValueError(f"{file} has over {_MOST_LINES:,} lines; leave the rare words out.")
-            word, _, count = line.rstrip("\n").partition("\t")
-            if word and not count.strip().isdigit():
-                raise ValueError(f"{file}:{number}: {line.strip()[:60]!r}; need a word, a tab and a whole number.")
-            counts[word] += int(count or 0)
+    for number, line in enumerate(lines_of(file), 1):
+        word, _, count = line.partition("\t")
+        if word and not count.strip().isdigit():
+            raise ValueError(f"{file}:{number}: {line.strip()[:60]!r}; need a word, a tab and a whole number.")
+        if word:
+            counts[word] += int(count)
     return counts
 
 

@@ -7,12 +7,13 @@ Paper: CompoundPiece: Evaluating and Improving Decompounding Performance of Lang
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenry.core.choosing import needs
+from tokenry.tokenization.boundaries import CutProvider
 from tokenry.tokenization.compound_network import (
     LONGEST,
     alphabet_of_words,
@@ -27,8 +28,6 @@ from tokenry.tokenization.hyphens import HYPHENS, Cuts, HyphenExamples, parts_of
 if TYPE_CHECKING:
     from torch import nn
 
-CutProvider = Callable[[Sequence[str]], list[Cuts]]
-"""Words -> inner offsets of each, rising."""
 WEIGHTS, CARD = "model.safetensors", "decompounder.json"
 _FORMAT = 1
 _BATCH = 512
@@ -168,6 +167,8 @@ def compound_cuts(model: "str | Path | Decompounder") -> CutProvider:
     """
     if isinstance(model, Decompounder):
         return model
+    if not str(model) or model == "freq:":
+        raise ValueError(f"compounds {str(model)!r} names no file; need the folder of a decompounder, or freq:FILE.")
     if isinstance(model, str) and model.startswith("freq:"):
         from tokenry.tokenization.compound_frequency import FrequencySplitter, read_counts
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from tokenry.core.report import Report
 from tokenry.core.runs import atomic_folder, write_run
+from tokenry.tokenization.boundaries import CutProvider
 from tokenry.tokenization.compound_audit import read_compounds, score_decompounders
 from tokenry.tokenization.compound_frequency import FrequencySplitter, read_counts, with_frequent_splits, write_counts
-from tokenry.tokenization.compounds import CutProvider, compound_cuts, decompound, learn_decompounder
+from tokenry.tokenization.compounds import compound_cuts, decompound, learn_decompounder
 from tokenry.tokenization.hyphens import mine_hyphens, word_counts
 
 COUNTS = "counts.tsv"
@@ -105,7 +106,11 @@ def apply_report(words: Sequence[str], model: str, *, source: object = None, lim
 
 def score_report(gold: str | Path, models: Sequence[str]) -> Report:
     """Score decompounders on gold; see `compound_audit.score_decompounders`."""
-    return score_decompounders(read_compounds(gold), {_short(model): _provider(model) for model in models})
+    names = [_short(model) for model in models]
+    names = [
+        model.replace(".", "_") if names.count(name) > 1 else name for name, model in zip(names, models, strict=True)
+    ]
+    return score_decompounders(read_compounds(gold), {n: _provider(m) for n, m in zip(names, models, strict=True)})
 
 
 def _provider(model: str) -> CutProvider:

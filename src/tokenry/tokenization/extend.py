@@ -179,12 +179,14 @@ def _check_extendable(vocab: Vocab) -> None:
 
 def _target(vocab: Vocab, size: int | None, add: int | None, pad_to: int | None) -> int:
     if (size is None) == (add is None):
-        raise ValueError(f"size={size} and add={add}; need one of them: the entries in all, or the new ones.")
+        raise ValueError(f"size={size} and add={add}; need one of them: the entries in all (--size), or "
+                         "the new ones (--add 8000).")  # fmt: skip
     target = vocab.size + add if size is None else size
     if target < vocab.size or (target == vocab.size and not pad_to):
         raise ValueError(
             f"{f'size={size}' if add is None else f'add={add}'} adds nothing to the {vocab.size:,} entries of "
-            f"{vocab.name}; extending keeps them all. Ask for more than that, or train a smaller tokenizer (--replace)."
+            f"{vocab.name}; extending keeps them all. Ask for more than that, or train a "
+            "smaller tokenizer (tokenry tokenizer train)."
         )
     if pad_to is not None and pad_to < 1:
         raise ValueError(f"pad_to={pad_to}; need a positive number, e.g. 64.")

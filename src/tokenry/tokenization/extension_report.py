@@ -11,6 +11,7 @@ import pyarrow as pa
 from tokenry.core.pretokens import Pretokens
 from tokenry.core.report import FactValue, Report, TokenSample
 from tokenry.core.vocab import Kind, Vocab
+from tokenry.tokenization.entries import shown
 from tokenry.tokenization.word_tables import WordTable, encode_table
 
 SHOWN_TOKENS = 1000
@@ -47,7 +48,7 @@ def extension_report(
         stem = "" if name == "text" else f"{name}."
         facts |= {stem + key: value for key, value in _effect(pretokens, before, now, (differs, recut)).items()}
         if name == "text":
-            used, changed, after = _uses(now, new.size)[old.size :], differs, now
+            used, changed, after = uses(now, new.size)[old.size :], differs, now
     facts["n_new_used"] = int((used > 0).sum())
     facts["n_new_unreachable"] = len(unreachable(new, first=old.size))
     pretokens, before = texts["text"]
@@ -109,7 +110,7 @@ def _effect(
     }
 
 
-def _uses(table: WordTable, size: int) -> np.ndarray:
+def uses(table: WordTable, size: int) -> np.ndarray:
     """How often each id occurs in the text."""
     weights = np.repeat(table.counts, np.diff(table.offsets)).astype(np.float64)
     return np.bincount(table.symbols, weights=weights, minlength=size).astype(np.int64)
@@ -137,12 +138,6 @@ def _samples(old: Vocab, new: Vocab, before: WordTable, after: WordTable, change
         ids = [i for w in words for i in table.symbols[table.offsets[w] : table.offsets[w + 1]].tolist()]
         rows.append((label, [shown(vocab, i) for i in ids]))
     return [TokenSample(title="The most frequent words that changed", rows=rows)]
-
-
-def shown(vocab: Vocab, token_id: int) -> str:
-    """An entry for people: its text, or its stored string where it is no whole text."""
-    data = vocab.tokens[token_id]
-    return vocab.literal(token_id) if data is None else data.decode("utf-8", "backslashreplace")
 
 
 def _verdict(facts: dict[str, FactValue]) -> str:

@@ -43,6 +43,12 @@ def ratio(numerators_D: np.ndarray, denominators_D: np.ndarray, *, seed: int = 0
     return replace(interval, n=len(denominators_D))
 
 
+def saved_share(after_D: np.ndarray, before_D: np.ndarray, *, seed: int = 0) -> Interval:
+    """1 - after / before, below 0 where there is more after; paired over documents."""
+    left = ratio_interval(after_D, before_D, seed=seed)
+    return Interval(1 - left.value, 1 - left.high, 1 - left.low, left.n)
+
+
 def share(part: float, whole: float) -> float | None:
     """A share; None of nothing."""
     return float(part / whole) if whole else None

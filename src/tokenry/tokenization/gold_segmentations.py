@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenry.core.intervals import Interval, ratio_interval, wilson_interval
+from tokenry.core.intervals import Interval, wilson_interval
 from tokenry.core.vocab import Vocab
+from tokenry.tokenization.edit_distances import edit_distances
+from tokenry.tokenization.findings import ratio
 from tokenry.tokenization.validators import Segmentation, lines_of
 
 # Axes: W words.
@@ -109,7 +111,8 @@ def surface_cuts(word: str, morphemes: Sequence[str]) -> tuple[int, ...] | None:
         return tuple(inner)
     if not inner:
         return ()
-    there, back = _distances(joined, word), _distances(joined[::-1], word[::-1])[::-1, ::-1]
+    there = np.array(edit_distances(joined, word))
+    back = np.array(edit_distances(joined[::-1], word[::-1]))[::-1, ::-1]
     total = there[-1, -1]
     cuts = []
     for at in inner:
@@ -118,18 +121,6 @@ def surface_cuts(word: str, morphemes: Sequence[str]) -> tuple[int, ...] | None:
             return None
         cuts.append(int(places[0]))
     return tuple(cuts) if len(set(cuts)) == len(cuts) else None
-
-
-def _distances(a: str, b: str) -> np.ndarray:
-    """Edit distances of all prefixes, (len(a)+1, len(b)+1)."""
-    table = np.zeros((len(a) + 1, len(b) + 1), np.int32)
-    table[0] = np.arange(len(b) + 1)
-    for i, char in enumerate(a, 1):
-        row, above = table[i], table[i - 1]
-        row[0] = i
-        for j, other in enumerate(b, 1):
-            row[j] = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (char != other))
-    return table
 
 
 def token_cuts(vocab: Vocab, words: Sequence[str]) -> list[tuple[tuple[int, ...], list[int]] | None]:
@@ -178,9 +169,9 @@ def boundary_scores(vocab: Vocab, gold: Sequence[GoldWord], *, seed: int = 0) ->
     right = sum(word.cuts[0] in cuts for word, cuts in single)
     whole = int((lengths == 1).sum())
     return BoundaryScores(
-        precision=_ratio(hits, made, seed),
-        recall=_ratio(hits, true, seed),
-        f1=_ratio(2 * hits, made + true, seed),
+        precision=ratio(hits, made, seed=seed),
+        recall=ratio(hits, true, seed=seed),
+        f1=ratio(2 * hits, made + true, seed=seed),
         morphscore=wilson_interval(right, len(single)) if single else None,
         stem_kept=_stems_kept(vocab, pairs),
         words_whole=wilson_interval(whole, len(pairs)),
@@ -188,10 +179,6 @@ def boundary_scores(vocab: Vocab, gold: Sequence[GoldWord], *, seed: int = 0) ->
         n_words=len(pairs),
         n_respelled=len(gold) - len(pairs),
     )
-
-
-def _ratio(parts_W: np.ndarray, wholes_W: np.ndarray, seed: int) -> Interval | None:
-    return ratio_interval(parts_W, wholes_W, seed=seed) if wholes_W.sum() else None
 
 
 def _stems_kept(vocab: Vocab, pairs: list) -> Interval | None:

@@ -34,7 +34,6 @@ HYBRID_PATTERN = (
 
 _SPECIALS = {"unk": "<unk>", "bos": "<s>", "eos": "</s>", "pad": "<pad>"}
 _ROUNDS = 4
-_COVERAGE = 0.9995
 _COSTS = (0.0, 2.0, 4.0, 8.0)
 _LONGEST_WORD = 64
 
@@ -239,15 +238,13 @@ def _part_counts(taken: Mapping[str, Segmentation], known: Mapping) -> Counter:
 
 def _characters(pretokens: Pretokens) -> list[str]:
     """The characters that make up nearly all of the text; bytes spell the rest, line ends and tabs."""
-    from tokenry.tokenization.word_tables import character_counts
+    from tokenry.tokenization.word_tables import character_counts, covering
 
     seen = character_counts(pretokens.words, pretokens.total)
     for char in "\n\r\t":
         if ord(char) < len(seen):
             seen[ord(char)] = 0
-    ranked = np.lexsort((np.arange(len(seen)), -seen))[: np.count_nonzero(seen)]
-    enough = int(np.searchsorted(np.cumsum(seen[ranked]) / max(1, seen.sum()), _COVERAGE)) + 1
-    return sorted(chr(point) for point in ranked[:enough].tolist())
+    return sorted(chr(point) for point in covering(seen).tolist())
 
 
 def _fallback_pieces(

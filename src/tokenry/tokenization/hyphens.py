@@ -6,12 +6,13 @@ Paper: CompoundPiece: Evaluating and Improving Decompounding Performance of Lang
 """
 
 import math
-import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+from tokenry.tokenization.edit_distances import edit_distances
 
 HYPHENS = "-\u2010"
 LEAST_RATIO = math.exp(-6)
@@ -153,7 +154,7 @@ def split_normalised(word: str, constituents: Sequence[str]) -> Cuts | None:
     for number, constituent in enumerate(constituents):
         last, reached = number == n - 1, {}
         for start, (distance, shift, cuts) in best.items():
-            costs = _distances(constituent.lower(), folded[start:])
+            costs = edit_distances(constituent.lower(), folded[start:])[-1]
             for end in (len(word),) if last else range(start + 1, len(word) - (n - number - 2)):
                 if end <= start:
                     continue
@@ -163,20 +164,3 @@ def split_normalised(word: str, constituents: Sequence[str]) -> Cuts | None:
                     reached[end] = state
         best = reached
     return tuple(-cut for cut in best[len(word)][2]) if len(word) in best else None
-
-
-def _distances(constituent: str, text: str) -> list[int]:
-    """Edit distance between a constituent and each prefix of a text, by length of the prefix."""
-    row = list(range(len(text) + 1))
-    for i, a in enumerate(constituent, 1):
-        above, row = row, [i]
-        for j, b in enumerate(text, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b)))
-    return row
-
-
-def shuffled(pairs: Sequence[tuple[str, Cuts]], *, seed: int = 0) -> list[tuple[str, Cuts]]:
-    """The pairs in an order drawn by `seed`."""
-    drawn = list(pairs)
-    random.Random(seed).shuffle(drawn)
-    return drawn

@@ -29,7 +29,7 @@ from tokenry.tokenization.pair_kernels import (
 
 
 @njit(cache=True, nogil=True)
-def _spelling_slot(book, n_names, data):
+def _spelling_slot(book, data):
     """Slot of a spelling in the book's hash: (slot, symbol or -1)."""
     pool, starts, slots = book
     h = np.uint64(0xCBF29CE484222325)
@@ -65,7 +65,7 @@ def _open_book(spelled, starts, n_most):
     book = (pool, all_starts, slots)
     for symbol in range(len(starts) - 1):
         if starts[symbol + 1] > starts[symbol]:
-            slot, known = _spelling_slot(book, symbol, pool[starts[symbol] : starts[symbol + 1]])
+            slot, known = _spelling_slot(book, pool[starts[symbol] : starts[symbol + 1]])
             if known < 0:
                 slots[slot] = symbol
     return book
@@ -79,7 +79,7 @@ def _name_merge(book, n_names, left, right):
     data = np.empty(n_left + n_right, np.uint8)
     data[:n_left] = pool[starts[left] : starts[left + 1]]
     data[n_left:] = pool[starts[right] : starts[right + 1]]
-    slot, known = _spelling_slot(book, n_names, data)
+    slot, known = _spelling_slot(book, data)
     if known >= 0:
         return book, known
     end = starts[n_names] + len(data)

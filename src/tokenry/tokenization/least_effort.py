@@ -367,12 +367,10 @@ def _run_with_state(learner: Learner, epochs: int, state: Path | None) -> None:
 
 def _frequent(documents: Documents) -> list[str]:
     """The characters that cover the text as the other trainers' alphabets do, most frequent first."""
-    from tokenry.tokenization.training import COVERAGE
+    from tokenry.tokenization.word_tables import covering
 
     seen = np.bincount(documents.symbols, minlength=len(documents.alphabet))
-    ranked = np.lexsort((np.arange(len(seen)), -seen))
-    enough = int(np.searchsorted(np.cumsum(seen[ranked]) / seen.sum(), COVERAGE)) + 1
-    return [documents.alphabet[s] for s in ranked[:enough].tolist()]
+    return [documents.alphabet[s] for s in covering(seen).tolist()]
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tokenry.tokenization.boundaries import CutProvider
-
-_MOST_BYTES = 256 * 2**20
-_LONGEST_LINE = 10_000
+from tokenry.tokenization.validators import lines_of
 
 
 def lexicon_cuts(path: str | Path) -> CutProvider:
@@ -29,17 +27,8 @@ def lexicon_cuts(path: str | Path) -> CutProvider:
     file = Path(path).expanduser()
     if not str(path) or not file.is_file():
         raise FileNotFoundError(f"no lexicon at {str(path)!r}; need a file of lines word<TAB>part part ...")
-    if file.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"{path} holds {file.stat().st_size:,} bytes; a lexicon has at most {_MOST_BYTES:,}.")
-    known: dict[str, tuple[int, ...]] = {}
-    with file.open(encoding="utf-8-sig", errors="strict", newline=None) as lines:
-        try:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    word, cuts = _lexicon_line(line.rstrip("\n"), f"{path}:{number}")
-                    known[word] = cuts
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 ({error}). Convert it first: iconv -t utf-8.") from None
+    found = [_lexicon_line(line, f"{path}:{n}") for n, line in enumerate(lines_of(file), 1) if line.strip()]
+    known = dict(found)
     if not known:
         raise ValueError(f"{path} holds no word; need lines word<TAB>part part ...")
 
@@ -54,7 +43,7 @@ def _lexicon_line(line: str, where: str) -> tuple[str, tuple[int, ...]]:
     rest = (rest.partition("\t")[0] if tab else line).strip()
     parts = rest.split("|") if "|" in rest else rest.split()
     word = word.strip() if tab else "".join(parts)
-    if len(line) > _LONGEST_LINE or not all(parts) or "".join(parts) != word or " " in word:
+    if not all(parts) or "".join(parts) != word or " " in word:
         raise ValueError(
             f"{where}: {line[:80]!r} is not a segmented word; need word<TAB>part part ... whose parts, end to end, are "
             "the word (surface parts: keep linking letters in them)."

@@ -81,13 +81,16 @@ class MixtureOptions:
     def __post_init__(self) -> None:
         if self.unit not in ("bytes", "pairs"):
             raise ValueError(f"unit={self.unit!r}; need bytes or pairs.{suggest(str(self.unit), ('bytes', 'pairs'))}")
-        least = {"merges": 1, "first_merge": 0, "bootstrap": 0, "calibrate": 0, "n_shards": 2, "workers": 1}
+        least = {"merges": 1, "first_merge": 0, "bootstrap": 0, "calibrate": 0, "n_shards": 2, "workers": 1,
+                 "longest": 0}  # fmt: skip
         for name, lowest in least.items():
             value = getattr(self, name)
             if value is not None and value < lowest:
                 raise ValueError(f"{name}={value}; need at least {lowest}.")
         if not 0 < self.level < 1:
             raise ValueError(f"level={self.level}; need a coverage between 0 and 1, such as 0.9.")
+        if self.trained_bytes is not None and not 0 < self.trained_bytes < float("inf"):
+            raise ValueError(f"trained_bytes={self.trained_bytes}; need a number of bytes above 0, such as 1e9.")
         if self.near_optimal is not None and not self.near_optimal > 0:
             raise ValueError(f"near_optimal={self.near_optimal}; need a share above 0, such as 0.01.")
 
@@ -255,6 +258,8 @@ def _check_groups(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> 
                 f"the group {group!r} holds {unknown!r}, which is no category; these are {', '.join(names)}."
                 f"{suggest(str(unknown), names)}"
             )
+        if len(set(members)) < len(members):
+            raise ValueError(f"the group {group!r} names a category twice ({', '.join(members)}); name each once.")
 
 
 def _draws(

@@ -53,7 +53,7 @@ def parse_corpora(corpora: Sequence[str]) -> list[tuple[str, object]] | object:
     """Categories as (name, path), or the path of the one table that names them in a column.
 
     Raises:
-        ValueError: an entry without a name among several.
+        ValueError: an entry without a name among several, or without a path.
     """
     named = [_split(entry) for entry in corpora]
     if len(named) == 1 and named[0][0] is None:
@@ -71,6 +71,8 @@ def _split(entry: str) -> tuple[str | None, object]:
     name, sign, path = entry.partition("=")
     if not sign or Path(entry).exists():
         name, path = None, entry
+    if not path:
+        raise ValueError(f"--corpus {entry!r} names no file (an unset variable?); need name=path, e.g. de=de.jsonl.")
     return name, path if "://" in path else Path(path)
 
 

@@ -84,7 +84,6 @@ def fit_efficiency(
     *,
     n_merges: int,
     seed: int,
-    n_mixtures: int = KNOWN_MIXTURES,
     longest: int = 0,
 ) -> EfficiencyModel:
     """Train a tokenizer on each category and on known mixtures, and fit log share to log relative efficiency.
@@ -96,7 +95,6 @@ def fit_efficiency(
         categories, spelled: the categories and their words.
         n_merges: merges of every tokenizer.
         seed: of the halves and of the mixtures (uniform on the simplex).
-        n_mixtures: known mixtures.
         longest: longest token, see `learn_merges`.
 
     Raises:
@@ -114,7 +112,7 @@ def fit_efficiency(
     )
     how = {"n_merges": n_merges, "longest": longest}
     own = np.array([_own_efficiency(vocab, categories.only([i]), (first, second), i=i, **how) for i in range(n)])
-    shares = rng.dirichlet(np.ones(n), n_mixtures)
+    shares = rng.dirichlet(np.ones(n), KNOWN_MIXTURES)
     relative = np.empty_like(shares)
     for row, share in enumerate(shares):
         merges = learn_merges(

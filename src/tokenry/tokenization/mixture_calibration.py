@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenry.core.progress import Progress
-from tokenry.core.vocab import Kind, Vocab
+from tokenry.core.vocab import Vocab
 from tokenry.tokenization.mixture_counts import CategoryCounts, SpelledWords
 from tokenry.tokenization.mixture_evidence import Evidence, gather_evidence, solve, to_bytes
+from tokenry.tokenization.mixture_merges import barred
 
 # Axes: W words, C columns (category x shard), n categories, R rounds, T merges.
 
@@ -189,13 +190,6 @@ def calibrate(
             in_bytes.append(to_bytes(shares, attacked.bytes_n, attacked.pairs_n) - bytes_share)
             progress.add(1)
     return Calibration(np.array(in_bytes), np.array(in_pairs))
-
-
-def barred(vocab: Vocab) -> np.ndarray:
-    """bool (V,): symbols no merge touches."""
-    from tokenry.tokenization.word_tables import never_merged
-
-    return never_merged(vocab) if vocab.family == "metaspace" else vocab.kinds >= Kind.SPECIAL
 
 
 def never_candidates(vocab: Vocab, merges: np.ndarray, pairs: np.ndarray, *, longest: int) -> np.ndarray:

@@ -203,8 +203,9 @@ def _by_column(table: object, reading: dict) -> list[tuple[str, object]]:
 
     from tokenry.core.tables import read, stream
 
-    if not isinstance(table, (str, Path, pa.Table)):
+    if not isinstance(table, (str, Path)):
         table = read(table, columns=(), **reading)  # read once: it may be an iterator
+        reading["text"] = "text"  # as the column is called from now on
     found: set[str] = set()
     for batch in stream(table, columns=(), **reading):
         found.update(pc.unique(pc.fill_null(batch.column("source"), "")).to_pylist())

@@ -216,14 +216,7 @@ class Search:
     def step(self) -> bool:
         """One round at the present shares; True once the gap is reached on all steps."""
         goal = self.tolerance if self.last == self.problem.n_steps else max(_COARSE, self.tolerance)
-        known = self.best[0] if self.best is not None else self.lower
-        match = self.edges.match(self.shares, tolerance=0.2 * max(goal * known, NEGLIGIBLE))
-        steps, pairs, amounts, worst = self.problem.violations(
-            self.shares, match.slack_T, match.slack_P, last=self.last
-        )
-        missing = float(worst.sum())
-        if self.best is None or match.value + missing < self.best[0]:
-            self.best = match.value + missing, self.shares, match.slack_T + worst, match.slack_P
+        match, (steps, pairs, amounts), missing = self._look(goal)
         if len(match.edges):
             self._cut(match.cut_C, match.edges)
             self.lower = max(self.lower, self.planes.least()[0])
@@ -238,6 +231,16 @@ class Search:
         if missing <= _ENOUGH * (self.best[0] - self.lower):
             self._move()
         return False
+
+    def _look(self, goal: float) -> tuple[Match, list[np.ndarray], float]:
+        """Value the present shares: the match, the violations not listed as edges, and their sum by worst of a step."""
+        known = self.best[0] if self.best is not None else self.lower
+        match = self.edges.match(self.shares, tolerance=0.2 * max(goal * known, NEGLIGIBLE))
+        *found, worst = self.problem.violations(self.shares, match.slack_T, match.slack_P, last=self.last)
+        missing = float(worst.sum())
+        if self.best is None or match.value + missing < self.best[0]:
+            self.best = match.value + missing, self.shares, match.slack_T + worst, match.slack_P
+        return match, found, missing
 
     def grown(self) -> int:
         """Steps of the next stage; what would be left over for a last one is taken along."""
@@ -277,6 +280,10 @@ class Search:
             self.edges.add(found[0][chosen], found[1][chosen])
 
     def fit(self) -> MixtureFit:
+        if self.best is None or self.last < self.problem.n_steps:  # out of rounds before all steps were looked at
+            self.shares = self.shares if self.best is None else self.best[1]
+            self.last, self.best = self.problem.n_steps, None
+            self._look(self.tolerance)
         upper, shares, slack_T, slack_P = self.best
         lower = min(self.lower, upper)
         held = np.unique(np.concatenate([np.zeros(0, np.int64), *self.matchings]))

@@ -4,6 +4,7 @@ Papers: Data Mixture Inference: What do BPE Tokenizers Reveal about their Traini
 """
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from functools import cache
@@ -42,11 +43,7 @@ class Evidence:
     @property
     def pairs_n(self) -> np.ndarray:
         """int64 (n,), adjacent pairs of start symbols."""
-        return self.pairs_in(None)
-
-    def pairs_in(self, weights_C: np.ndarray | None) -> np.ndarray:
-        """Pairs of each category, every shard times its weight."""
-        return self.spelled.pairs(self.categories.by_category(weights_C))
+        return self.spelled.pairs(self.categories.by_category())
 
     def first(self, n_merges: int) -> "Evidence":
         """The same with the first merges only; nothing is replayed."""
@@ -97,7 +94,8 @@ def gather_evidence(
         constrained: bool (T,), merges that are evidence; None: all from `first_merge` on.
         first_merge: merges before it are applied silently.
         excluded: function (P, 2) pairs -> bool (P,), pairs that are no evidence.
-        folder: keep the replay here and use what is there: only words it does not hold are replayed.
+        folder: keep the replay here and use what is there: only words it does not hold are replayed, and after an
+            interruption only what was not finished.
         spelled: the words already spelled (not used with a folder that holds more words).
         workers: threads.
 
@@ -131,24 +129,21 @@ def gather_evidence(
     return found
 
 
-def solve(
-    evidence: Evidence, *, weights_C: np.ndarray | None = None, tolerance: float = 1e-3, start: np.ndarray | None = None
-) -> object:
-    """The `MixtureFit` of a problem, each shard times its weight.
+def solve(evidence: Evidence, *, tolerance: float = 1e-3, start: np.ndarray | None = None) -> object:
+    """The `MixtureFit` of a problem.
 
     Args:
         evidence: the problem.
-        weights_C: int (C,); None: 1 each.
         tolerance: relative gap to stop at.
         start: shares of pairs to start from.
     """
     from tokenry.tokenization.mixture_programme import fit_mixture
 
     silence_solver()
-    summed = evidence.spelled.spread(evidence.categories.by_category(weights_C))
+    summed = evidence.spelled.spread(evidence.categories.by_category())
     return fit_mixture(
         evidence.trajectories.changes(summed),
-        evidence.pairs_in(weights_C),
+        evidence.pairs_n,
         merged_pair=evidence.trajectories.merged_pair,
         constrained_T=evidence.constrained,
         excluded_pairs=evidence.excluded,
@@ -193,14 +188,17 @@ def _kept(place: Path, vocab: Vocab, categories: CategoryCounts, how: tuple) -> 
         first_new = int(np.searchsorted(spelled.word_of_part, len(old)))
         start = spelled.offsets[first_new]
         fresh = (spelled.symbols[start:], spelled.offsets[first_new:] - start)
+        # Named by its words, so that after an interruption the same corpora go on and others do not stumble over it.
+        parts = place.with_name(f"{place.name}-parts-{fingerprint(*fresh)}")
         if len(old):
             log(f"{len(new):,} words are new to {place}; {len(old):,} are not replayed again")
-            trajectories = add_words(Trajectories.load(place / "replay"), *fresh)
+            trajectories = add_words(Trajectories.load(place / "replay"), *fresh, workers=workers, folder=parts)
         else:
-            trajectories = replay_merges(*fresh, merges, first_step=first_merge, workers=workers)
+            trajectories = replay_merges(*fresh, merges, first_step=first_merge, workers=workers, folder=parts)
         with atomic_folder(place, overwrite=True) as part:
             trajectories.save(part / "replay")
             parquet.write_table(pa.table({"word": both.array}), part / "words.parquet", compression="zstd")
+        shutil.rmtree(parts)
     else:
         trajectories = Trajectories.load(place / "replay")
     return _reindexed(categories, both), spelled, trajectories

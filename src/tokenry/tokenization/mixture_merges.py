@@ -15,13 +15,14 @@ import numpy as np
 
 from tokenry.core.choosing import suggest
 from tokenry.core.hf_json import model_type
+from tokenry.core.splitting import script_of
 from tokenry.core.vocab import Kind, Vocab
+from tokenry.tokenization.validators import lines_of
 
 SENTENCEPIECE_LONGEST = 16
 """Characters of a piece at most, SentencePiece's `max_sentencepiece_length`."""
 _MOST_WITHOUT = 0.1
 _SPACE_RUN = re.compile(rb" {2,}|\t{2,}|\n{2,}")
-_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,16 +146,20 @@ def excluded_pairs(vocab: Vocab, found: CanonicalMerges, pairs: np.ndarray, *, l
     Returns:
         bool (P,).
     """
-    from tokenry.tokenization.word_tables import never_merged
-
-    barred = never_merged(vocab) if vocab.family == "metaspace" else vocab.kinds >= Kind.SPECIAL
-    out = barred[pairs].any(1)
+    out = barred(vocab)[pairs].any(1)
     sizes = np.fromiter((len(vocab.literal(i)) for i in range(vocab.size)), np.int64, vocab.size)
     if longest:
         out |= sizes[pairs].sum(1) > longest
     if vocab.family == "metaspace":
         out |= _strange_joins(vocab, found.merges[:, :2], pairs)
     return out
+
+
+def barred(vocab: Vocab) -> np.ndarray:
+    """bool (V,): symbols no merge touches."""
+    from tokenry.tokenization.word_tables import never_merged
+
+    return never_merged(vocab) if vocab.family == "metaspace" else vocab.kinds >= Kind.SPECIAL
 
 
 def _check_has_merges(vocab: Vocab) -> None:
@@ -217,14 +222,11 @@ def _unreachable(merges: np.ndarray, made: np.ndarray) -> np.ndarray:
 def _listed_in(file: Path, vocab: Vocab, found: CanonicalMerges) -> np.ndarray:
     if not file.is_file():
         raise FileNotFoundError(f"no file {file} of merges to skip; give a text file with one merge a line, or auto.")
-    if file.stat().st_size > 256 * _LINE_BYTES:
-        raise ValueError(f"{file} holds {file.stat().st_size:,} bytes; a list of merges to skip is far smaller.")
     literals = [(vocab.literal(int(a)), vocab.literal(int(b)), vocab.literal(int(c))) for a, b, c in found.merges]
     by_pair = {f"{a} {b}": row for row, (a, b, _) in enumerate(literals)}
     by_token = {c: row for row, (_, _, c) in enumerate(literals)}
     skipped = np.zeros(len(found), bool)
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
-        name = line.rstrip("\r")
+    for number, name in enumerate(lines_of(file), 1):
         if not name or name.startswith("#version"):
             continue
         row = by_pair.get(name, by_token.get(name))
@@ -243,8 +245,8 @@ def _strange_joins(vocab: Vocab, merged: np.ndarray, pairs: np.ndarray) -> np.nd
     first, last = np.zeros(vocab.size, np.int64), np.zeros(vocab.size, np.int64)
     for i in range(vocab.size):
         if literal := vocab.literal(i):
-            first[i] = names.setdefault(script_of(literal[0]), len(names))
-            last[i] = names.setdefault(script_of(literal[-1]), len(names))
+            first[i] = names.setdefault(script_class(literal[0]), len(names))
+            last[i] = names.setdefault(script_class(literal[-1]), len(names))
     n = max(len(names), 1)
     free = names.get("space", -1)
     known = np.zeros((n, n), bool)
@@ -260,7 +262,7 @@ _SCRIPTS = ("Latin", "Cyrillic", "Greek", "Han", "Hiragana", "Katakana", "Hangul
 
 
 @lru_cache(maxsize=1 << 16)
-def script_of(character: str) -> str:
+def script_class(character: str) -> str:
     """The script or class of a character: "Latin", "Han" (kana too, as SentencePiece has it), "digit", "sign", ..."""
     import regex
 
@@ -268,7 +270,6 @@ def script_of(character: str) -> str:
         return "space"
     if character.isdigit():
         return "digit"
-    for name in _SCRIPTS:
-        if regex.match(rf"\p{{Script={name}}}", character):
-            return "Han" if name in ("Hiragana", "Katakana") else name  # SentencePiece takes the three for one
+    if (script := script_of(character)) in _SCRIPTS:
+        return "Han" if script in ("Hiragana", "Katakana") else script  # SentencePiece takes the three for one
     return "letter" if character.isalpha() else "mark" if regex.match(r"\p{M}", character) else "sign"

@@ -240,7 +240,10 @@ def solve_by_rows(
             chosen = problem.matched(steps, pairs, amounts)
             programme.add(steps[chosen], pairs[chosen])
             programme.solve()
-    upper, shares, slack_T, slack_P, _ = best
+    upper, shares, slack_T, slack_P, seen = best
+    if seen < n_steps:  # out of rounds before all steps were looked at
+        *_, worst = problem.violations(shares, slack_T, slack_P, last=n_steps)
+        upper, slack_T = upper + float(worst.sum()), slack_T + worst
     lower = min(programme.value, upper)
     if problem.n_categories == 1:  # nothing is solved; any matching of the violations is a bound
         lower = float(amounts[problem.matched(steps, pairs, amounts)].sum())

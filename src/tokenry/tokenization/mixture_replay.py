@@ -187,17 +187,18 @@ def replay_merges(
 
 
 def add_words(
-    trajectories: Trajectories, symbols: np.ndarray, offsets: np.ndarray, *, workers: int = 1
-) -> Trajectories:
+    trajectories: Trajectories, symbols: np.ndarray, offsets: np.ndarray, *, workers: int = 1,
+    folder: str | Path | None = None,
+) -> Trajectories:  # fmt: skip
     """Replay more words, and put them behind those of a finished replay.
 
     Args:
         trajectories: what is known; none of its words is replayed again.
-        symbols, offsets, workers: the new words, as in `replay_merges`.
+        symbols, offsets, workers, folder: the new words, as in `replay_merges`.
     """
     new = replay_merges(
-        symbols, offsets, trajectories.merges, first_step=trajectories.first_step, workers=workers
-    )  # fmt: skip
+        symbols, offsets, trajectories.merges, first_step=trajectories.first_step, workers=workers, folder=folder
+    )
     parts = [_Part(t.event_step, _packed(t.pairs[t.event_pair]), t.events) for t in (trajectories, new)]
     return _joined(parts, trajectories.merges, trajectories.first_step)
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenry.core.intervals import ratio_interval
 from tokenry.core.report import Report
 from tokenry.core.vocab import Vocab
 from tokenry.tokenization.counting import Counts
-from tokenry.tokenization.lenses import Findings
+from tokenry.tokenization.findings import Findings, ratio
 from tokenry.tokenization.validators import lines_of
 
 # Axes: P pairs.
@@ -307,10 +306,10 @@ def noise(counts: Counts, *, seed: int = 0, pairs: str | Sequence[tuple[str, str
         facts={
             "noise_pairs": len(found_P.edits),
             "noise_edits": int(found_P.edits.sum()),
-            "noise_boundary_f1": _ratio(2 * found_P.kept, found_P.clean + found_P.noisy, seed),
-            "noise_tokens_changed_per_edit": _ratio(found_P.gone + found_P.new, found_P.edits, seed),
-            "noise_characters_recut_per_edit": _ratio(found_P.recut, found_P.edits, seed),
-            "noise_untouched_kept": _ratio(found_P.untouched_kept, found_P.untouched, seed),
+            "noise_boundary_f1": ratio(2 * found_P.kept, found_P.clean + found_P.noisy, seed=seed),
+            "noise_tokens_changed_per_edit": ratio(found_P.gone + found_P.new, found_P.edits, seed=seed),
+            "noise_characters_recut_per_edit": ratio(found_P.recut, found_P.edits, seed=seed),
+            "noise_untouched_kept": ratio(found_P.untouched_kept, found_P.untouched, seed=seed),
         },
         notes=[
             "Noise: boundaries outside the edits, clean against noisy; for each edited stretch the clean tokens that "
@@ -318,7 +317,3 @@ def noise(counts: Counts, *, seed: int = 0, pairs: str | Sequence[tuple[str, str
             "that are gone; clean tokens without an edit inside that stay the same. Intervals over pairs."
         ],
     )
-
-
-def _ratio(parts_P: np.ndarray, wholes_P: np.ndarray, seed: int) -> object:
-    return ratio_interval(parts_P, wholes_P, seed=seed) if wholes_P.sum() else None

@@ -269,6 +269,7 @@ def _report(old: Vocab, new: Vocab, digits: str, coverage: dict[int, tuple[int, 
     import pyarrow as pa
 
     from tokenry.tokenization.probes import digit_scheme
+    from tokenry.tokenization.reading import cut_shown
 
     before, after = (digit_scheme(vocab, after_space=False) for vocab in (old, new))
     n_strings, largest = {size: min(10**size, 1000) for size in coverage}, max(coverage)
@@ -297,7 +298,7 @@ def _report(old: Vocab, new: Vocab, digits: str, coverage: dict[int, tuple[int, 
         )
     texts = [_NUMBERS[0], _NUMBERS[2], _NUMBERS[3]]
     samples = [
-        TokenSample(text, [(label, _shown(vocab, text)) for label, vocab in (("before", old), ("after", new))])
+        TokenSample(text, [(label, cut_shown(vocab, text)) for label, vocab in (("before", old), ("after", new))])
         for text in texts
     ]
     return Report(
@@ -311,10 +312,6 @@ def _report(old: Vocab, new: Vocab, digits: str, coverage: dict[int, tuple[int, 
         f"{coverage[largest][0]:,} of {n_strings[largest]:,} groups of {largest} digits are one token.",
         notes=["A model trained with the old cuts has not seen these; measure it: tokenry model arithmetic."],
     )
-
-
-def _shown(vocab: Vocab, text: str) -> list[str]:
-    return [(vocab.tokens[int(i)] or b"").decode("utf-8", "replace") for i in vocab.encode([text])[0]]
 
 
 def retrofit_to_folder(tokenizer: str, out: object, *, overwrite: bool = False, **options: object) -> Report:

@@ -25,7 +25,10 @@ from tokenry.core.pretokens import Pretokens
 from tokenry.core.report import FactValue, Report
 from tokenry.core.tokenmap import TokenMap
 from tokenry.core.vocab import Kind, Vocab
-from tokenry.tokenization.extension_report import changes, shown
+from tokenry.tokenization.entries import shown
+from tokenry.tokenization.extension_report import changes
+from tokenry.tokenization.extension_report import uses as uses_of
+from tokenry.tokenization.training import counted, renumbered
 from tokenry.tokenization.word_tables import WordTable, encode_table
 
 SHOWN = 1000
@@ -63,11 +66,9 @@ def prune(
 
     Paper: Teaching Old Tokenizers New Words (arXiv 2512.03989), section 3.2.
     """
-    from tokenry.tokenization.training import counted
-
     pretokens = counted(source, vocab.spec, reading)
     before = _words_as_ids(vocab, pretokens)
-    uses = _uses(before, vocab.size)
+    uses = uses_of(before, vocab.size)
     removed = _chosen(vocab, uses, keep, min_uses)
     kept = np.ones(vocab.size, bool)
     kept[removed] = False
@@ -86,11 +87,6 @@ def _words_as_ids(vocab: Vocab, pretokens: Pretokens) -> WordTable:
     cut = [[token.id for token in model.tokenize(word)] for word in pretokens.words]
     offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in cut])]).astype(np.int64)
     return WordTable(np.array([i for ids in cut for i in ids], np.int32), offsets, pretokens.total)
-
-
-def _uses(table: WordTable, size: int) -> np.ndarray:
-    weights = np.repeat(table.counts, np.diff(table.offsets)).astype(np.float64)
-    return np.bincount(table.symbols, weights=weights, minlength=size).astype(np.int64)
 
 
 def _holes(vocab: Vocab) -> np.ndarray:
@@ -172,9 +168,7 @@ def _without(vocab: Vocab, kept: np.ndarray) -> Vocab:
         whole = kept[vocab.merges[:, 2]] & kept[vocab.merges[:, 0]] & kept[vocab.merges[:, 1]]
         model["merges"] = [merge for merge, stays in zip(model["merges"], whole.tolist(), strict=True) if stays]
     added = [{**token, "id": int(ids[token["id"]])} for token in spec["added_tokens"]]
-    post = _renumbered(
-        spec.get("post_processor"), {token["content"]: token["id"] for token in added} | model_ids(model)
-    )
+    post = renumbered(spec.get("post_processor"), {token["content"]: token["id"] for token in added} | model_ids(model))
     spec = {**spec, "model": model, "added_tokens": added, "post_processor": post}
     return Vocab.from_spec(spec, _config(vocab.config, ids, kept), f"{vocab.name}-")
 
@@ -183,19 +177,6 @@ def model_ids(model: Mapping[str, object]) -> dict[str, int]:
     """Stored string -> id of a model's vocabulary in either of its two forms."""
     entries = model["vocab"]
     return {row[0]: i for i, row in enumerate(entries)} if isinstance(entries, list) else dict(entries)
-
-
-def _renumbered(node: object, place: Mapping[str, int]) -> object:
-    """A post-processor with the ids of its tokens brought up to date."""
-    if isinstance(node, list):
-        if len(node) == 2 and isinstance(node[0], str) and isinstance(node[1], int):  # ["[SEP]", 102]
-            return [node[0], place.get(node[0], node[1])]
-        return [_renumbered(child, place) for child in node]
-    if not isinstance(node, dict):
-        return node
-    if isinstance(node.get("tokens"), list) and isinstance(node.get("ids"), list):
-        return {**node, "ids": [place.get(t, i) for t, i in zip(node["tokens"], node["ids"], strict=True)]}
-    return {key: _renumbered(value, place) for key, value in node.items()}
 
 
 def _config(config: dict, ids: np.ndarray, kept: np.ndarray) -> dict:

@@ -16,6 +16,7 @@ import numpy as np
 from tokenry.core.runs import Progress, atomic_path
 from tokenry.tokenization import replay_kernels
 from tokenry.tokenization.merges import MergeTable, Rules, checked_table, needs_rare_pairs, run_learner
+from tokenry.tokenization.pair_kernels import joined_mark
 
 STATE = "merges.npz"
 EVERY = 4000
@@ -104,9 +105,7 @@ def _grown(rules: Rules, merges: MergeTable) -> tuple[list, np.ndarray | None, n
         if lengths is not None:
             lengths.append(lengths[left] + lengths[right])
         if marks is not None:
-            one_word = not (marks[left] & 1 or marks[right] & 2)
-            n_words = (marks[left] >> 2) + (marks[right] >> 2) - one_word
-            marks.append(n_words << 2 | (marks[left] & 2) | (marks[right] & 1))
+            marks.append(joined_mark(marks[left], marks[right]))
     as_array = [None if column is None else np.array(column, np.int64) for column in (lengths, marks)]
     return names, as_array[0], as_array[1]
 

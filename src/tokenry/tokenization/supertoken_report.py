@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from tokenry.core.intervals import Interval, ratio_interval
+from tokenry.core.intervals import ratio_interval
 from tokenry.core.report import FactValue, Report
 from tokenry.core.vocab import Vocab
+from tokenry.tokenization.entries import shown
 from tokenry.tokenization.extension_report import unreachable
+from tokenry.tokenization.findings import saved_share
 
 SHOWN = 200
 _BATCH = 64
@@ -60,9 +62,7 @@ def supertoken_report(vocab: Vocab, plain: Vocab, texts: Mapping[str, object], *
     table = pa.table(
         {
             "id": pa.array(rows, pa.int64()),
-            "token": pa.array(
-                [(vocab.tokens[i] or b"").decode("utf-8", "backslashreplace") for i in rows], pa.string()
-            ),
+            "token": pa.array([shown(vocab, i) for i in rows], pa.string()),
             "words": pa.array(words[rows].tolist(), pa.int64()),
             "occurrences": pa.array(used[rows].tolist(), pa.int64()),
         }
@@ -100,12 +100,11 @@ def _effect(vocab: Vocab, plain: Vocab, source: object, seed: int) -> tuple[dict
     failures += settle() if batch else 0
     if not n_bytes:
         raise ValueError("a text to compare on is empty; need at least one document with something in it.")
-    left = ratio_interval(ours, theirs, seed=seed)
     return {
         "n_documents": len(n_bytes),
         "bytes_per_token": ratio_interval(n_bytes, ours, seed=seed, unit="bytes/token"),
         "bytes_per_token.plain": ratio_interval(n_bytes, theirs, seed=seed, unit="bytes/token"),
-        "tokens_saved_share": Interval(1 - left.value, 1 - left.high, 1 - left.low, left.n),
+        "tokens_saved_share": saved_share(ours, theirs, seed=seed),
         "round_trip_failures": failures,
     }, used
 

@@ -134,6 +134,12 @@ def text_boundary(boundary: object) -> tuple[str, SuperOptions]:
     if unknown is not None:
         raise ValueError(f"option {unknown!r} of boundary {boundary.name!r} is not known; known are {', '.join(known)}."
                          f"{suggest(unknown, known)}")  # fmt: skip
+    for name, value in given.items():
+        wanted = getattr(SuperOptions, name)
+        if isinstance(wanted, str) or (name == "histogram" and isinstance(value, int | float)):
+            given[name] = str(value)  # a file may be called 5, and 3 may be a forbidden character
+        elif name != "histogram" and not isinstance(value, int if isinstance(wanted, int) else int | float):
+            raise ValueError(f"{name}={value!r} of boundary {boundary.name!r}; need a number, e.g. {name}={wanted}.")
     options = SuperOptions(**given)
     for name, low, high in (("p", 0, 1), ("stage", 0, 1), ("max_words", 0, 2**20), ("max_characters", 0, 2**20),
                             ("seed", 0, 2**63), ("draws", 1, 1000)):  # fmt: skip

@@ -121,14 +121,28 @@ def _plan(kind: str, style: str, roles: dict[str, str], pattern: str | None) -> 
 def _byte_level_patterns(pattern: str | None) -> tuple[str, ...]:
     if pattern is None or pattern in PATTERNS or not any(character in pattern for character in "\\[|+*?"):
         return known(pattern or "cl100k")
-    return (pattern,)
+    return (_compiles(pattern),)
+
+
+def _compiles(pattern: str) -> str:
+    """The pattern, if the library can read it; its error has no type of its own."""
+    from tokenizers import Regex
+
+    try:
+        Regex(pattern)
+    except Exception as error:
+        raise ValueError(
+            f"pattern {pattern!r} is no regular expression of the tokenizers library ({error}). Mend it, or take a "
+            "known one: gpt2, cl100k, o200k."
+        ) from None
+    return pattern
 
 
 def _metaspace_pattern(pattern: str | None) -> str:
     if pattern is None or pattern in METASPACE_PATTERNS:
         return METASPACE_PATTERNS[pattern or "digits"]
     if any(character in pattern for character in "\\[|+*?"):
-        return pattern
+        return _compiles(pattern)
     names = ", ".join(METASPACE_PATTERNS)
     raise ValueError(f"unknown metaspace pattern {pattern!r}; known are {names}.{suggest(pattern, METASPACE_PATTERNS)} "
                      "A regular expression is taken too.")  # fmt: skip

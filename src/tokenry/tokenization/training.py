@@ -5,7 +5,7 @@ Learning and assembling are two steps, so that one run gives vocabularies of man
 Paper: Neural Machine Translation of Rare Words with Subword Units (arXiv 1508.07909).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,6 @@ from tokenry.core.pretokens import Pretokens, count_pretokens, give_back_memory
 from tokenry.core.vocab import Vocab
 from tokenry.tokenization.ensured import Ensured, Form, MergeList, Pair, ensure, settle
 from tokenry.tokenization.plans import Plan
-
-COVERAGE = 0.9995
-"""Share of the text's characters that get an entry of their own where the rest has byte pieces or an unknown token
-(SentencePiece's default)."""
 
 _CHARACTER = 1000
 """Length of a character's first byte where a limit counts characters; its other bytes count 1."""
@@ -249,23 +245,17 @@ def _alphabet(plan: Plan, words: Sequence[str], counts: np.ndarray, room: int | 
     """(characters with an entry, by code point; those without)."""
     if plan.alphabet == "bytes":
         return sorted(BYTE_TO_CHAR), []
-    from tokenry.tokenization.word_tables import character_counts
+    from tokenry.tokenization.word_tables import COVERAGE, character_counts, covering
 
     seen = character_counts(words, counts)
     all_used = [chr(point) for point in np.flatnonzero(seen).tolist()]
     for character in plan.spelled_by_bytes:
         if ord(character) < len(seen):
             seen[ord(character)] = 0
-    ranked = np.lexsort((np.arange(len(seen)), -seen))[: np.count_nonzero(seen)]
-    enough = len(ranked)
-    if plan.alphabet == "covered" and plan.merges and len(ranked):
-        reached = np.cumsum(seen[ranked]) / seen.sum()
-        enough = int(np.searchsorted(reached, COVERAGE)) + 1
-    if room is not None and enough > room:
-        if plan.merges:
-            raise ValueError(f"the text has {enough} frequent characters, size leaves room for {room}. Ask for more.")
-        enough = room
-    kept = sorted(chr(point) for point in ranked[:enough].tolist())
+    ranked = covering(seen, COVERAGE if plan.alphabet == "covered" and plan.merges else 1.0)
+    if plan.merges and room is not None and len(ranked) > room:
+        raise ValueError(f"the text has {len(ranked)} frequent characters, size leaves room for {room}. Ask for more.")
+    kept = sorted(chr(point) for point in ranked[:room].tolist())
     held = set(kept)
     return kept, [c for c in all_used if c not in held]
 
@@ -284,23 +274,18 @@ def finish(plan: Plan, model: dict, *, n_entries: int, place: dict[str, int]) ->
         ({**token, "id": place[token["content"]]} for token in (*plan.first, *plan.last)), key=lambda t: t["id"]
     )
     spec = {**plan.spec, "model": model, "added_tokens": added}
-    spec["post_processor"] = _renumbered(spec.get("post_processor"), place)
+    spec["post_processor"] = renumbered(spec.get("post_processor"), place)
     return Vocab.from_spec(spec, plan.config, "trained")
 
 
-def _renumbered(node: object, place: dict[str, int]) -> object:
-    """A post-processor with the ids of its special tokens brought up to date."""
+def renumbered(node: object, place: Mapping[str, int]) -> object:
+    """A post-processor with the ids of its tokens brought up to date."""
     if isinstance(node, list):
-        return [_renumbered(child, place) for child in node]
+        if len(node) == 2 and isinstance(node[0], str) and isinstance(node[1], int):  # ["[SEP]", 102]
+            return [node[0], place.get(node[0], node[1])]
+        return [renumbered(child, place) for child in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _renumbered(value, place) for key, value in node.items()}
-    if node.get("type") == "TemplateProcessing":
-        node["special_tokens"] = {
-            key: {**value, "ids": [place.get(token, i) for token, i in zip(value["tokens"], value["ids"], strict=True)]}
-            for key, value in node["special_tokens"].items()
-        }
-    for key in ("cls", "sep"):
-        if isinstance(node.get(key), list):
-            node[key] = [node[key][0], place.get(node[key][0], node[key][1])]
-    return node
+    if isinstance(node.get("tokens"), list) and isinstance(node.get("ids"), list):
+        return {**node, "ids": [place.get(t, i) for t, i in zip(node["tokens"], node["ids"], strict=True)]}
+    return {key: renumbered(value, place) for key, value in node.items()}

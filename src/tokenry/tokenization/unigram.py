@@ -10,6 +10,7 @@ Paper: Subword Regularization: Improving NMT Models with Multiple Subword Candid
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from threading import Thread
 
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 
@@ -79,10 +80,28 @@ def train_unigram(
 def _learned(tokenizer: Tokenizer, fed: Iterator[str], *, size: int, first: list[str], unk: str | None) -> list:
     trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=first, unk_token=unk, show_progress=False)
     try:
-        tokenizer.train_from_iterator(fed, trainer)
+        _aside(lambda: tokenizer.train_from_iterator(fed, trainer))
     except Exception as error:
         raise ValueError(f"the library could not train a Unigram tokenizer of {size} entries: {error}") from error
     return json.loads(tokenizer.to_str())["model"]["vocab"]
+
+
+def _aside(work: Callable[[], object]) -> None:
+    """Do work in a thread of its own, since the library, once it has the text, does not hear Ctrl-C."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if raised:
+        raise raised[0]
 
 
 def _repeated(pretokens: Pretokens) -> Iterator[str]:

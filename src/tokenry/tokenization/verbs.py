@@ -35,12 +35,15 @@ def train_to_folder(
     Raises:
         ValueError, FileNotFoundError: from reading or training. FileExistsError: `out` exists.
     """
+    from tokenry.core.places import find_places
     from tokenry.core.tables import texts
     from tokenry.tokenization.composing import compose
     from tokenry.tokenization.recipe_options import recipe_from, with_selected_terms
     from tokenry.tokenization.training_report import family_report, training_report
 
     recipe = recipe_from(**options)
+    if heldout:
+        find_places(heldout)  # what is not there is said before the training, not after it
     plain = {key: value for key, value in reading.items() if key in ("limit", "text", "skip_bad")}
     counting = {"cache": reading.get("cache"), "workers": reading.get("workers", 1)}
     reading = plain | {key: value for key, value in counting.items() if value not in (None, 1)}
@@ -79,8 +82,12 @@ def extend_to_folder(
     Raises:
         ValueError, FileNotFoundError: from reading or extending. FileExistsError: `out` exists.
     """
+    from tokenry.core.choosing import suggest
+    from tokenry.tokenization.append_pieces import ORDERS
     from tokenry.tokenization.extend import extend, extend_by_pieces
 
+    if method not in (known := ("continued", *ORDERS)):
+        raise ValueError(f"method={method!r}; need one of {', '.join(known)}.{suggest(method, known)}")
     if method == "continued" and other is not None:
         raise ValueError(
             "--other gives pieces to append; continued merges are learned from the text. Add --method append."
@@ -131,17 +138,15 @@ def split_report(tokenizer: str, text: str) -> Report:
     """How `tokenizer` cuts `text`: one row a token with id, text, bytes and kind, and the tokens in colour."""
     import pyarrow as pa
 
+    from tokenry.tokenization.entries import shown
+
     vocab = Vocab.open(tokenizer)
     ids = [int(i) for i in vocab.encode([text])[0]]
-    pieces = [vocab.tokens[i] for i in ids]
-    shown = [
-        vocab.literal(i) if p is None else p.decode("utf-8", "backslashreplace")
-        for i, p in zip(ids, pieces, strict=True)
-    ]
+    pieces, texts = [vocab.tokens[i] for i in ids], [shown(vocab, i) for i in ids]
     table = pa.table(
         {
             "id": ids,
-            "token": shown,
+            "token": texts,
             "bytes": ["" if p is None else p.hex(" ") for p in pieces],
             "kind": [_KIND_NAMES[int(vocab.kinds[i])] for i in ids],
         }
@@ -158,5 +163,5 @@ def split_report(tokenizer: str, text: str) -> Report:
         title=f"{vocab.name or tokenizer}: {len(ids)} tokens",
         facts=facts,
         tables={"tokens": table},
-        samples=[TokenSample(title="tokens", rows=[(vocab.name or "text", shown)])],
+        samples=[TokenSample(title="tokens", rows=[(vocab.name or "text", texts)])],
     )

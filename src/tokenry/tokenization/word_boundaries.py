@@ -5,7 +5,7 @@ Papers: Rethinking Tokenization (Less-is-Better, arXiv 2403.00417; the "B" and "
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def boundary_scores(
         if "".join(words) != "".join(units):
             raise ValueError(f"{units!r} does not spell {words!r}; need two cuts of the same sentence.")
         ends, other_ends = list(accumulate(map(len, words))), list(accumulate(map(len, units)))
-        spans, other_spans = (set(zip([0, *e[:-1]], e, strict=True)) for e in (ends, other_ends))
+        spans, other_spans = (set(pairwise([0, *e])) for e in (ends, other_ends))
         last = None if count_ends else -1
         a, b = set(ends[:last]), set(other_ends[:last])
         for i, n in enumerate((len(a & b), len(b), len(a), len(spans & other_spans), len(other_spans), len(spans))):

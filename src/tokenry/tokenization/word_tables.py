@@ -11,6 +11,9 @@ import numpy as np
 from tokenry.core.pretokens import Words
 from tokenry.core.vocab import Kind, Vocab
 
+COVERAGE = 0.9995
+"""Share of the text's characters that get an entry of their own where the rest has byte pieces or an unknown token
+(SentencePiece's default)."""
 _CHUNK = 1 << 20
 
 
@@ -89,6 +92,19 @@ def character_counts(words: Sequence[str], counts: np.ndarray) -> np.ndarray:
     for start in range(0, len(points), _CHUNK):
         np.add.at(seen, points[start : start + _CHUNK], weights[start : start + _CHUNK])
     return seen
+
+
+def covering(seen: np.ndarray, share: float = COVERAGE) -> np.ndarray:
+    """int64, the most frequent code points that make up a share of all counts, most frequent first; from 1 on all.
+
+    Args:
+        seen: counts by code point.
+        share: of their sum.
+    """
+    ranked = np.lexsort((np.arange(len(seen)), -seen))[: np.count_nonzero(seen)]
+    if share >= 1 or not len(ranked):
+        return ranked
+    return ranked[: int(np.searchsorted(np.cumsum(seen[ranked]) / seen.sum(), share)) + 1]
 
 
 def lengths(words: Sequence[str]) -> np.ndarray:

@@ -17,8 +17,8 @@ from tokenry.tokenization.boundaries import INNER
 from tokenry.tokenization.ensured import Ensured, Form, ensure_entries, settle
 from tokenry.tokenization.merges import train_merges
 from tokenry.tokenization.plans import Plan
-from tokenry.tokenization.training import COVERAGE, counted, finish
-from tokenry.tokenization.word_tables import character_counts, spell
+from tokenry.tokenization.training import counted, finish
+from tokenry.tokenization.word_tables import character_counts, covering, spell
 
 _INSIDE = INNER
 """Stands before a character inside a word while merging, so that "a" + "b" and "a" + "##b" are different strings."""
@@ -91,14 +91,8 @@ def _characters(words: object, counts: np.ndarray, inner: np.ndarray) -> tuple[l
     firsts = character_counts([word[:1] for word in words], np.where(inner, 0, counts))
     alls = character_counts(words, counts)
     alls[: len(firsts)] -= firsts
-    found = []
-    for seen in (firsts, alls):
-        ranked = np.lexsort((np.arange(len(seen)), -seen))[: np.count_nonzero(seen)]
-        if len(ranked):
-            reached = np.cumsum(seen[ranked]) / seen.sum()
-            ranked = ranked[: int(np.searchsorted(reached, COVERAGE)) + 1]
-        found.append([chr(point) for point in np.sort(ranked).tolist()])
-    return found[0], found[1]
+    starts, insides = ([chr(point) for point in np.sort(covering(seen)).tolist()] for seen in (firsts, alls))
+    return starts, insides
 
 
 def _table(words: object, inner: np.ndarray, names: list[str | None], unk: int) -> tuple[list[np.ndarray], np.ndarray]:
