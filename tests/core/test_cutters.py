@@ -9,6 +9,7 @@ from sample_texts import flores_texts, mixture_texts, script_texts
 from tokenry.core import cutters
 from tokenry.core.cutters import SPECIMEN, Cutter, byte_level_words
 from tokenry.core.patterns import PATTERNS, byte_level, known, split_pretokenizer
+from tokenry.core.vocab import Vocab
 
 LLAMA2 = {
     "type": "Sequence",
@@ -122,6 +123,24 @@ def test_metaspace_words_are_cut_before_spaces_only_where_no_entry_crosses():
     crossing = Cutter(_spec(None, LLAMA2, {"a▁": 0, "a": 1}))
     assert crossing("a  b") == ["▁a▁▁b"]
     assert plain.fingerprint != crossing.fingerprint
+
+
+def test_isolated_pieces_of_a_sentencepiece_file_do_not_keep_its_words_from_being_cut():
+    isolated = {"type": "Split", "pattern": {"Regex": r"\[DOC_1\]|\[DOC_0\]"}, "behavior": "Isolated", "invert": False}
+    cutter = Cutter(_spec(isolated, LLAMA2, {"▁▁": 0, "a": 1, "[DOC_0]": 2}))
+    assert cutter.is_fast
+    assert cutter("a  b[DOC_0] c[DOC_1]") == ["▁a", "▁▁b", "[DOC_0]", "▁c", "[DOC_1]"]
+    assert cutter("a  b[DOC_0] c") == cutter.by_library("a  b[DOC_0] c")
+
+
+def test_mistral_with_and_without_control_pieces_cuts_alike(shared_data):
+    folder = shared_data / "tokenizers" / "mistral"
+    one, three = (
+        Cutter(Vocab.open(folder / name).spec)
+        for name in ("tokenizer.model.v1.xz", "mistral_instruct_tokenizer_240323.model.v3.xz")
+    )
+    for text in [*script_texts(), SPECIMEN]:
+        assert one(text) == three(text)
 
 
 @given(pieces=st.lists(st.text(min_size=1, max_size=6), max_size=8))

@@ -383,7 +383,8 @@ def _cuts_at_spaces(spec: dict, stages: list[dict]) -> bool:
     model = spec.get("model") or {}
     if model.get("type", "BPE") != "BPE" or "merges" not in model or not _spells_metaspace(spec):
         return False
-    if any(stage["type"] != "Split" or stage["pattern"].get("String") != " " for stage in stages):
+    # Gemma splits at plain spaces, which are gone by then; SentencePiece files isolate user-defined pieces.
+    if any(s["type"] != "Split" or (s["pattern"].get("String") != " " and s["behavior"] != "Isolated") for s in stages):
         return False
     crossing = re.compile(f"[^{METASPACE}]{METASPACE}")
     inputs = {token["content"] for token in spec.get("added_tokens") or []}
