@@ -127,10 +127,12 @@ def test_metaspace_words_are_cut_before_spaces_only_where_no_entry_crosses():
 
 def test_isolated_pieces_of_a_sentencepiece_file_do_not_keep_its_words_from_being_cut():
     isolated = {"type": "Split", "pattern": {"Regex": r"\[DOC_1\]|\[DOC_0\]"}, "behavior": "Isolated", "invert": False}
-    cutter = Cutter(_spec(isolated, LLAMA2, {"▁▁": 0, "a": 1, "[DOC_0]": 2}))
+    cutter = Cutter(_spec(isolated, LLAMA2, {"▁▁": 0, "a": 1, "[DOC_0]": 2, "[DOC_1]": 3}))
     assert cutter.is_fast
     assert cutter("a  b[DOC_0] c[DOC_1]") == ["▁a", "▁▁b", "[DOC_0]", "▁c", "[DOC_1]"]
     assert cutter("a  b[DOC_0] c") == cutter.by_library("a  b[DOC_0] c")
+    walls = {"type": "Split", "pattern": {"Regex": r"\p{N}|\n"}, "behavior": "Isolated", "invert": False}
+    assert Cutter(_spec(walls, LLAMA2, {"▁": 0, "a": 1}))("a b1") == ["▁a▁b", "1"]  # merges are yet to be learned
 
 
 def test_mistral_with_and_without_control_pieces_cuts_alike(shared_data):

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenry.core.alphabets import BYTE_TO_CHAR, METASPACE
 from tokenry.core.hashing import fingerprint
 from tokenry.core.patterns import PATTERNS
-from tokenry.core.scanning import end_to_end, pieces_of, scanned_family
+from tokenry.core.scanning import end_to_end, isolates, pieces_of, scanned_family
 
 Cut = Callable[[str], list[str]]
 _ATOM = re.compile(r"\\[pP]\{[^}]+\}|\\[sSdDwWhHvR]")
@@ -383,8 +383,9 @@ def _cuts_at_spaces(spec: dict, stages: list[dict]) -> bool:
     model = spec.get("model") or {}
     if model.get("type", "BPE") != "BPE" or "merges" not in model or not _spells_metaspace(spec):
         return False
+    known = {*model["vocab"], *(token["content"] for token in spec.get("added_tokens") or [])}
     # Gemma splits at plain spaces, which are gone by then; SentencePiece files isolate user-defined pieces.
-    if any(s["type"] != "Split" or (s["pattern"].get("String") != " " and s["behavior"] != "Isolated") for s in stages):
+    if any(s["type"] != "Split" or (s["pattern"].get("String") != " " and not isolates(s, known)) for s in stages):
         return False
     crossing = re.compile(f"[^{METASPACE}]{METASPACE}")
     inputs = {token["content"] for token in spec.get("added_tokens") or []}

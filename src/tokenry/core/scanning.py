@@ -1,5 +1,7 @@
 """Which split patterns the compiled kernels cut, and texts as the kernels take them."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 
@@ -37,3 +39,10 @@ def scanned_family(stages: list[dict], *, cuts_at_spaces: bool) -> int | None:
         return None
     name = next((name for name in _SCANNED if PATTERNS[name] == (first["pattern"]["Regex"],)), None)
     return getattr(kernels, name.upper()) if name else None
+
+
+def isolates(stage: dict, known: set[str]) -> bool:
+    """Does this split only set entries of the vocabulary apart?"""
+    pattern = stage["pattern"].get("Regex", "")
+    parts = [re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in re.split(r"(?<!\\)\|", pattern)]
+    return stage["behavior"] == "Isolated" and not stage["invert"] and all(part in known for part in parts)
