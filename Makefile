@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test coverage lint bench clean
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/tokenry adapt --demo --out out/demo --overwrite --resume
 
 test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"
+
+coverage: $(VENV)/.installed
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" --cov=tokenry --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed
