@@ -14,6 +14,7 @@ from tokenry.core.report import Figure, Report
 from tokenry.tokenization import entries
 from tokenry.tokenization.mixture_calibration import calibrated_interval
 from tokenry.tokenization.mixture_merges import script_class
+from tokenry.tokenization.mixture_programme import TOLERANCE
 
 if TYPE_CHECKING:
     from tokenry.tokenization.mixture import MixtureResult
@@ -27,6 +28,7 @@ _MOST_MISSING = 200
 _FEW_DOCS = 40
 _FEW_BYTES = 1_000_000
 _FEW_DRAWS, _FEW_ROUNDS = 8, 5
+_FEW_EXPLAINED = 0.2
 _TRADE_OFF = -0.5
 _CONTINUED = bytes(range(0x80, 0xC0))
 
@@ -253,8 +255,6 @@ def _correlations(result: "MixtureResult") -> pa.Table | None:
 def _facts(result: "MixtureResult", shown: str | None) -> dict:
     evidence, fit, options = result.evidence, result.fit, result.options
     steps = evidence.trajectories
-    from tokenry.tokenization.mixture_programme import TOLERANCE
-
     facts = {
         "n_categories": len(_names(result)),
         "n_documents": int(evidence.categories.n_docs.sum()),
@@ -341,6 +341,10 @@ def _warnings(result: "MixtureResult", shown: str | None, tables: dict[str, pa.T
             f"{missing:,} of {n_evidence:,} merges stand in no sample (see the tables missing and missing_scripts): "
             "categories are missing, or the samples are too small for so many merges (--merges)"
         )
+    explained = float((np.asarray(fit.slack_step)[fit.constrained] <= TOLERANCE).mean()) if n_evidence >= 300 else 1.0
+    if explained < _FEW_EXPLAINED:
+        out.append(f"only {explained:.0%} of the merges are explained without slack: do not read the shares (a third "
+                   "is usual); the samples are too small for merges so late, or the wrong ones")  # fmt: skip
     docs = evidence.categories.n_docs.reshape(len(_names(result)), -1).sum(1)
     few = [n for n, d, b in zip(_names(result), docs, evidence.bytes_n, strict=True) if d < _FEW_DOCS or b < _FEW_BYTES]
     if few:
