@@ -38,6 +38,9 @@ SCRIPT = textwrap.dedent("""
     if int(os.environ.get("RANK", "0")) == 0:
         sums = [float(p.detach().abs().sum()) for p in model.parameters()]
         print(json.dumps({"sums": sums, "losses": [h["loss"] for h in result.history], "tokens": result.tokens}))
+    if torch.distributed.is_initialized():  # a process that ends first makes the other's threads abort
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     """)
 
 
