@@ -72,6 +72,7 @@ def arithmetic_report(
         else [],
         verdict=verdict + ".",
         notes=[
+            "The p of the verdict is of the best and the worst setting, chosen after the fact: of many, it flatters.",
             "An answer is right when its digits are, whatever its format; intervals are Wilson's, 95 %.",
             "Length match: the answer has as many digits as one of the operands. Paired: exact McNemar test.",
         ],
