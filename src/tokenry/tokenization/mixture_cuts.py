@@ -118,22 +118,19 @@ class Planes:
     def add(self, cut_C: np.ndarray) -> None:
         self.cuts_MC = np.concatenate([self.cuts_MC, cut_C[None]])
 
-    def least(self, costs_C: np.ndarray | None = None, *, ceiling: float | None = None) -> tuple[float, np.ndarray]:
-        """The least value of the planes' maximum and its shares; or the least cost where no plane is over a ceiling.
+    def least(self) -> tuple[float, np.ndarray]:
+        """The least value of the planes' maximum, and its shares.
 
         Raises:
-            RuntimeError: the ceiling is below every value.
+            RuntimeError: HiGHS finds no optimum.
         """
         import highspy
 
         highs, n, inf = quiet_solver(), self.n, highspy.kHighsInf
-        free = ceiling is None  # one more column, the value
         scale = max(float(np.abs(self.cuts_MC).max(initial=0.0)), 1e-300)
-        rows = np.concatenate([self.cuts_MC / scale, -np.ones((len(self.cuts_MC), 1))], 1)
+        rows = np.concatenate([self.cuts_MC / scale, -np.ones((len(self.cuts_MC), 1))], 1)  # the last column: the value
         rows = np.concatenate([rows, np.append(np.ones(n), 0.0)[None]])
-        costs = np.append(np.zeros(n), 1.0) if free else np.append(costs_C, 0.0)
-        floor, top = (0.0, inf) if free else (ceiling / scale, ceiling / scale)
-        highs.addCols(n + 1, costs, np.append(np.zeros(n), floor), np.append(np.ones(n), top), 0,
+        highs.addCols(n + 1, np.append(np.zeros(n), 1.0), np.zeros(n + 1), np.append(np.ones(n), inf), 0,
                       np.zeros(n + 1, np.int32), np.zeros(0, np.int32), np.zeros(0))  # fmt: skip
         lower = np.append(np.full(len(rows) - 1, -inf), 1.0)
         upper = np.append(np.zeros(len(rows) - 1), 1.0)
@@ -145,8 +142,7 @@ class Planes:
         if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             raise RuntimeError(f"HiGHS ended with {highs.modelStatusToString(highs.getModelStatus())}.")
         shares = np.maximum(np.array(highs.getSolution().col_value)[:n], 0.0)
-        value = highs.getInfo().objective_function_value
-        return (value * scale if free else value), shares / shares.sum()
+        return highs.getInfo().objective_function_value * scale, shares / shares.sum()
 
     def nearest(self, centre_C: np.ndarray, level: float) -> np.ndarray | None:
         """The shares nearest to a centre at which no plane is above the level; None where none are found."""
