@@ -1,7 +1,7 @@
 """Controlled mixtures: train tokenizers at known shares of real categories, infer the shares, and score the intervals.
 
     python bench/mixture_experiment.py --what errors            # one line a trial into results/mixture_trials.jsonl
-    python bench/mixture_experiment.py --what long --trials 3   # the same with 10,000 merges
+    python bench/mixture_experiment.py --what long --trials 20   # the same with 10,000 merges
     python bench/mixture_experiment.py --what intervals         # the same for the coverage of the intervals
     python bench/mixture_experiment.py --page                   # docs/results/mixture.md from the results
 

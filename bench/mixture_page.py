@@ -63,7 +63,7 @@ to 0.8 MB each, software documentation and source code). This page is made from 
 
 ```text
 python bench/mixture_experiment.py --what errors       # results/mixture_trials.jsonl
-python bench/mixture_experiment.py --what long --trials 3
+python bench/mixture_experiment.py --what long --trials 20
 python bench/mixture_experiment.py --what intervals    # the same file
 python bench/mixture_tokenizers.py                     # results/mixture_tokenizers.jsonl
 python bench/mixture_tokenizers.py --more llama-3=llama3/tokenizer.model:100000 gemma=gemma.json yi=yi.json
@@ -255,11 +255,12 @@ def _frank(lines: list[dict]) -> str:
     which of seven styles looks most like the tokenizer's code, not which language it was; English and code trade off,
     because source code is full of English comments and manuals are full of commands. Third, languages outside the 26
     have no column: where their script is their own their merges are missing and listed above, where it is shared
-    (Danish beside Norwegian) the neighbour takes them. Qwen 2.5 has cl100k's row because it has cl100k's merges: 4,889
-    of its first 5,000 are among cl100k's first 5,000 (`mixture_merges.canonical_merges` of both). Llama 3's own
-    merges come so late that these samples cannot rank them: a tenth is explained without slack where a third is usual,
-    the refit shares 7 % of the merges, and the row is wrong; it is shown because that is how such a failure looks, and
-    the report warns of it. What holds up is the
+    (Danish beside Norwegian) the neighbour takes them. Yi spells Tamil, Korean and most Arabic in single bytes, which
+    no merge joins; such categories would explain any merges and are left out (with a warning). Qwen 2.5 has
+    cl100k's row because it has cl100k's merges: 4,889 of its first 5,000 are among cl100k's first 5,000
+    (`mixture_merges.canonical_merges` of both). Llama 3's own merges come so late that these samples cannot rank
+    them: a tenth is explained without slack where a third is usual, the refit shares 7 % of the merges, and the row
+    is wrong; it is shown because that is how such a failure looks, and the report warns of it. What holds up is the
     order of tokenizers: which is nearly all English, which holds much code, which was trained on many languages. A
     share below a few percent, or the ranking of two close languages, is not supported by samples of this size. The
     intervals shown do not hold the difference of genre, which is the largest error here; no resampling of these

@@ -184,3 +184,8 @@ def test_texts_encode_alike_however_the_merges_are_written():
     assert len(lists.merges) == len(pairs)
     for a, b in zip(lists.encode(script_texts()), strings.encode(script_texts()), strict=True):
         assert a.tolist() == b.tolist()
+
+
+def test_an_empty_name_is_refused_and_does_not_mean_the_working_directory():
+    with pytest.raises(ValueError, match="an empty name"):
+        read_spec("")

@@ -147,3 +147,33 @@ def test_the_compact_table_adds_up_like_a_counter(counts):
         wanted.update(part)
     words, totals = compact.arrays()
     assert dict(zip(words.to_pylist(), totals.tolist(), strict=True)) == wanted
+
+
+def _end_to_end(words: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    return np.frombuffer(b"".join(words), np.uint8), np.cumsum([len(w) for w in words], dtype=np.int64)
+
+
+@given(batches=st.lists(st.lists(st.binary(max_size=20) | st.sampled_from([b"", b"\0", b"\0\0", b"a", b"a\0"]))))
+def test_pieces_add_up_like_a_counter(batches):
+    held, wanted = module.StringCounts(), Counter()
+    for pieces in batches:
+        held.add_pieces(*_end_to_end(pieces))
+        wanted.update(pieces)
+    words, totals = held.arrays()
+    assert dict(zip(words.cast(pa.large_binary()).to_pylist(), totals.tolist(), strict=True)) == wanted
+    assert len(held) == len(wanted)
+
+
+def test_pieces_of_all_lengths_that_crowd_each_other_out_of_the_small_table_add_up_like_a_counter():
+    # 30,000 distinct pieces in 8,192 places: most counts go to the large table, which grows under them several times.
+    rng, held, wanted = np.random.default_rng(0), module.StringCounts(), Counter()
+    kinds = [b"%d" % n * (1 + n % 5) for n in range(30_000)]
+    for _ in range(4):
+        pieces = [kinds[n] for n in (30_000 * rng.random(40_000) ** 3).astype(int).tolist()]
+        held.add_pieces(*_end_to_end(pieces))
+        held.add([piece.decode() for piece in kinds[:9]], np.arange(9))
+        wanted.update(pieces)
+        wanted.update(dict(zip(kinds[:9], range(9), strict=True)))
+    words, totals = held.arrays()
+    found = Counter(dict(zip(words.cast(pa.large_binary()).to_pylist(), totals.tolist(), strict=True)))
+    assert +found == +wanted

@@ -1,5 +1,6 @@
 """Counts of candidate categories by document shard."""
 
+import itertools
 import json
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from trained_vocabularies import fiction, script_lines, small
 
 from tokenry.core.pretokens import Words, count_pretokens
-from tokenry.tokenization.mixture_counts import LONGEST_WORD, count_categories, spell_words
+from tokenry.core.vocab import Kind
+from tokenry.tokenization.mixture_counts import LONGEST_WORD, count_categories, in_bytes, spell_words
+from tokenry.tokenization.train import train
 
 
 def test_shards_add_up_to_the_plain_counts():
@@ -94,3 +97,46 @@ def test_choosing_shards_and_categories_keeps_every_count(texts, seed):
     only = found.only([2, 0])
     assert only.names == ("z", "x")
     assert (spell_words(vocab, only.words).pairs(only.counts) == np.concatenate([pairs[6:], pairs[:3]])).all()
+
+
+@pytest.fixture(scope="module")
+def english():
+    """A metaspace vocabulary that spells English and has only bytes for everything else."""
+    return train(["the cat sat on the mat and the dog on the log"] * 20, size=285, style="metaspace", specials=[])
+
+
+def test_text_in_bytes_is_what_a_direct_count_finds(english):
+    texts = {"latin": ["the cat sat"] * 3, "mixed": ["the cat வண"] * 2, "tamil": ["வணக்கம் உலகம்"] * 3}
+    found = count_categories(texts, english, n_shards=2)
+    is_byte = english.kinds == Kind.BYTE
+    for share, column in zip(in_bytes(english, found), found.by_category().T.toarray(), strict=True):
+        touched = total = 0
+        for word, n in zip(found.words, column.tolist(), strict=True):
+            ids = spell_words(english, Words([word])).symbols
+            pairs = list(itertools.pairwise(ids))
+            touched += n * sum(bool(is_byte[a] or is_byte[b]) for a, b in pairs)
+            total += n * len(pairs)
+        assert share == touched / total
+    assert in_bytes(english, found)[0] == 0 < 0.9 < in_bytes(english, found)[2]
+
+
+def test_a_script_the_vocabulary_has_no_entries_for_is_left_out_and_takes_nothing(english):
+    from tokenry.tokenization.mixture import infer_mixture
+
+    # In bytes every pair is barred, so without the check Tamil alone explains all merges with hardly any slack.
+    texts = {"latin": ["the cat sat on the mat and the dog"] * 3, "more": ["a log on a mat and a dog"] * 3,
+             "tamil": ["வணக்கம் உலகம்"] * 3}  # fmt: skip
+    report = infer_mixture(english, texts, bootstrap=0, baselines=False)
+    assert report.tables["shares"].column("source").to_pylist() != []
+    assert "tamil" not in report.tables["shares"].column("source").to_pylist()
+    assert any("tamil was left out" in warning for warning in report.warnings)
+
+
+def test_the_same_text_under_two_names_is_said_and_a_group_may_not_take_a_category_s_name(english):
+    from tokenry.tokenization.mixture import infer_mixture
+
+    texts = {"a": ["the cat sat on the mat and the dog"] * 3, "b": ["the cat sat on the mat and the dog"] * 3}
+    report = infer_mixture(english, texts, bootstrap=0, baselines=False)
+    assert any("a and b hold the same text" in warning for warning in report.warnings)
+    with pytest.raises(ValueError, match="name of a category"):
+        infer_mixture(english, texts, groups={"a": ["b"]}, bootstrap=0, baselines=False)

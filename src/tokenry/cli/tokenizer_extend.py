@@ -1,6 +1,5 @@
 """Verbs that change a trained tokenizer: extend, prune."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,8 +56,8 @@ def extend(
 
     quiet(no_progress)
     reading = {"limit": limit, "text": text_column, "skip_bad": skip_bad}
-    options = {"add": add, "size": size, "min_count": min_count, "protect": Path(protect) if protect else None,
-               "method": method, "other": other}  # fmt: skip
+    kept = None if protect is None else sources([protect])[0]
+    options = {"add": add, "size": size, "min_count": min_count, "protect": kept, "method": method, "other": other}
     show(extend_to_folder(tokenizer, sources(data), out, reading=reading, overwrite=overwrite, **options), json=as_json)
 
 

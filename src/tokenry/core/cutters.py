@@ -108,14 +108,14 @@ class Cutter:
         """
         if self._family is None:
             return None
-        from tokenry.core.scan_kernels import find_ends
+        from tokenry.core.scan_kernels import find_ends, new_characters
 
         if self._normalises:
             texts = pa.array([self._normalise(text) for text in texts.to_pylist()], pa.large_string())
         data, text_ends = end_to_end(texts)
         ends, stopped_at = find_ends(data, text_ends, self._judge.table, self._family)
         while 0 <= stopped_at < 0x110000 and not self._judge.knows(stopped_at):
-            self._judge.look_at(texts)
+            self._judge.look_at(new_characters(data, self._judge.table).tolist())
             ends, stopped_at = find_ends(data, text_ends, self._judge.table, self._family)
         return (data, ends) if stopped_at < 0 else None
 
@@ -183,12 +183,11 @@ class _Judge:
         """Has this character been looked at for the kernels?"""
         return bool(self.table[point])
 
-    def look_at(self, texts: pa.Array) -> None:
-        """Enter the classes of all characters of these texts into the kernels' table."""
+    def look_at(self, new: list[int]) -> None:
+        """Enter the classes of these code points into the kernels' table."""
         from tokenry.core.scan_kernels import CLASSES, LOOKED_AT, UNSAFE
 
         patterns = [regex.compile(atom) for atom in CLASSES]
-        new = [ord(c) for c in set().union(*map(set, texts.to_pylist())) if not self.table[ord(c)]]
         fresh = [point for point in new if not self._state[point]]
         if fresh:
             self._look(np.array(fresh))

@@ -42,6 +42,8 @@ def read_spec(source: object, *, pattern: str | None = None) -> Spec:
             f"cannot open a {type(source).__name__} as a tokenizer; need a path, a hub name, a tokenizers.Tokenizer "
             "or a fast tokenizer of transformers (a slow one has to be converted first)."
         )
+    if not str(source):
+        raise ValueError("an empty name (an unset variable?); need a tokenizer: a file, a folder or a hub name.")
     path = Path(source)
     if path.is_dir():
         with reading(str(path)):

@@ -1,12 +1,15 @@
 """Numba kernels that cut text as the well-known split patterns do, without a regular expression engine.
 
-A text is two bytes for each character: its classes (the engine's own answer to \\p{L}, \\s, ...) and, in ASCII, itself.
-One function per family of patterns says where the piece that starts here ends; alternatives are tried in the order of
-the pattern, with the backtracking a regular expression engine would do.
+A text is two bytes for each of its bytes in UTF-8: the byte, and the classes of its character (the engine's own answer
+to \\p{L}, \\s, ...); so a run of a class ends between two characters, and where a piece ends needs no adding up. One
+function per family of patterns says where the piece that starts here ends; alternatives are tried in the order of the
+pattern, with the backtracking a regular expression engine would do.
 """
 
 import numpy as np
 from numba import njit
+
+from tokenry.core.wide_kernels import ONES, byte_at, eight_at, first_byte_of
 
 LETTER, NUMBER, SPACE, UPPER, LOWER, MARK = 1, 2, 4, 8, 16, 32
 """Classes: \\p{L}, \\p{N}, \\s, [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}], [\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}], \\p{M}."""
@@ -14,44 +17,63 @@ CLASSES = (r"\p{L}", r"\p{N}", r"\s", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{
 
 LOOKED_AT, UNSAFE = 64, 128
 """Set once the classes of a character are known; set where the engines do not agree on them."""
+_OTHER, _IS_METASPACE = 64, 128
+"""The same bits of a byte of the text: neither letter nor number nor space; a byte of "▁". Every byte has a class, and
+the eight bytes behind a text have none: so no run leaves it, and no place needs to be compared with its end."""
+_VISIBLE = LETTER | NUMBER | _OTHER
 
 GPT2, CL100K, QWEN2, QWEN35, O200K, TEKKEN, METASPACE_RUNS = range(7)
 
-_QUOTE, _BLANK, _NEWLINE, _RETURN, _SLASH, _METASPACE = 39, 32, 10, 13, 47, 128
+_QUOTE, _BLANK, _NEWLINE, _RETURN, _SLASH = 39, 32, 10, 13, 47
 _D, _E, _L, _M, _R, _S, _T, _V = 100, 101, 108, 109, 114, 115, 116, 118
+_HIGH = np.uint64(0x8080808080808080)
 
-
-@njit(cache=True, nogil=True, inline="always")
-def _run(flags, start, mask):
-    """End of the run of characters with a class of `mask`."""
-    end = start
-    while end < len(flags) and flags[end] & mask:
-        end += 1
-    return end
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _others(flags, start, mask):
-    """End of the run of characters with no class of `mask`."""
-    end = start
-    while end < len(flags) and not flags[end] & mask:
-        end += 1
-    return end
+# `text` and `flags` are addresses of the text's bytes and of their classes, `start` and `end` count from both.
 
 
 @njit(cache=True, nogil=True)
-def _contraction(points, start, fold):
+def _run(flags, start, mask):
+    """End of the run of characters with a class of `mask`: of bytes that are not 0 under it, eight at a time."""
+    wide = ONES * np.uint64(mask)
+    while True:
+        word = eight_at(flags + start) & wide
+        n = first_byte_of((word - ONES) & ~word & _HIGH)
+        start += n
+        if n < 8:
+            return start
+
+
+@njit(cache=True, nogil=True)
+def _others(flags, start, known):
+    """End of the run of characters that are no space and in no class of `known` (letters, numbers, perhaps marks)."""
+    wide, wanted = ONES * np.uint64(_OTHER | (known & MARK)), ONES * np.uint64(_OTHER)
+    while True:
+        n = first_byte_of((eight_at(flags + start) & wide) ^ wanted)
+        start += n
+        if n < 8:
+            return start
+
+
+@njit(cache=True, nogil=True)
+def _after(text, start):
+    """Where the next character begins."""
+    first = byte_at(text + start)
+    return start + 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
+
+
+@njit(cache=True, nogil=True)
+def _contraction(text, flags, start, fold):
     """End of 's, 't, 're, 've, 'm, 'll or 'd at `start`; `start` when there is none. `fold` adds 32 to capitals."""
-    if start + 1 >= len(points) or points[start] != _QUOTE:
+    if byte_at(text + start) != _QUOTE or not byte_at(flags + start) or not byte_at(flags + start + 1):
         return start
-    first = points[start + 1]
+    first = byte_at(text + start + 1)
     if fold and 65 <= first <= 90:
         first += 32
     if first in (_S, _T, _M, _D):
         return start + 2
-    if start + 2 >= len(points):
+    if not byte_at(flags + start + 2):
         return start
-    second = points[start + 2]
+    second = byte_at(text + start + 2)
     if fold and 65 <= second <= 90:
         second += 32
     if (first == _R and second == _E) or (first == _V and second == _E) or (first == _L and second == _L):
@@ -60,237 +82,266 @@ def _contraction(points, start, fold):
 
 
 @njit(cache=True, nogil=True)
-def _spaces(flags, start):
+def _spaces(text, flags, start):
     """`\\s+(?!\\S)|\\s+`: the run but its last character where something follows."""
     end = _run(flags, start, SPACE)
-    return end - 1 if end < len(flags) and end - start > 1 else end
+    if not byte_at(flags + end):
+        return end
+    last = end - 1
+    while byte_at(text + last) & 0xC0 == 0x80:
+        last -= 1
+    return last if last > start else end
 
 
 @njit(cache=True, nogil=True)
-def _breaks(points, start, slash):
+def _breaks(text, flags, start, slash):
     """End of `[\\r\\n]*`, or `[\\r\\n/]*`."""
-    end = start
-    while end < len(points) and (
-        points[end] == _NEWLINE or points[end] == _RETURN or (slash and points[end] == _SLASH)
-    ):
-        end += 1
-    return end
+    while byte_at(flags + start):
+        point = byte_at(text + start)
+        if point != _NEWLINE and point != _RETURN and not (slash and point == _SLASH):
+            return start
+        start += 1
+    return start
 
 
 @njit(cache=True, nogil=True)
-def _tail(points, flags, start, known, slash):
+def _tail(text, flags, start, known, slash):
     """` ?[^\\s known]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`; `start` when nothing matches."""
-    n = len(points)
-    at = start + 1 if points[start] == _BLANK and start + 1 < n and not flags[start + 1] & (known | SPACE) else start
-    if not flags[at] & (known | SPACE):
-        return _breaks(points, _others(flags, at, known | SPACE), slash)
-    if not flags[start] & SPACE:
+    at = start + (byte_at(text + start) == _BLANK)
+    end = _others(flags, at, known)
+    if end > at:
+        return _breaks(text, flags, end, slash)
+    if not byte_at(flags + start) & SPACE:
         return start
     end = _run(flags, start, SPACE)
     for i in range(end - 1, start - 1, -1):
-        if points[i] == _NEWLINE or points[i] == _RETURN:
+        point = byte_at(text + i)
+        if point in (_NEWLINE, _RETURN):
             return i + 1
-    return _spaces(flags, start)
+    return _spaces(text, flags, start)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _gpt2(points, flags, start):
-    end = _contraction(points, start, False)
-    if end > start:
-        return end
-    at = start + 1 if points[start] == _BLANK and start + 1 < len(points) and not flags[start + 1] & SPACE else start
-    if flags[at] & LETTER:
-        return _run(flags, at, LETTER)
-    if flags[at] & NUMBER:
-        return _run(flags, at, NUMBER)
-    if not flags[at] & SPACE:
-        return _others(flags, at, LETTER | NUMBER | SPACE)
-    return _spaces(flags, start)
+@njit(cache=True, nogil=True)
+def _gpt2(text, flags, start):
+    first = byte_at(text + start)
+    if first == _QUOTE:
+        end = _contraction(text, flags, start, False)
+        if end > start:
+            return end
+    # A sum instead of a branch: what follows a blank is what a processor cannot guess.
+    at = start + ((first == _BLANK) & (byte_at(flags + start + 1) & _VISIBLE != 0))
+    kind = byte_at(flags + at) & _VISIBLE
+    return _run(flags, at, kind) if kind else _spaces(text, flags, start)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _numbers(flags, start, most):
-    end = start
-    while end < len(flags) and end - start < most and flags[end] & NUMBER:
-        end += 1
-    return end
+@njit(cache=True, nogil=True)
+def _numbers(text, flags, start, most):
+    for _ in range(most):
+        if not byte_at(flags + start) & NUMBER:
+            return start
+        start = _after(text, start)
+    return start
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _starts_word(points, flags, start):
-    """Is this `[^\\r\\n\\p{L}\\p{N}]`?"""
-    return not flags[start] & (LETTER | NUMBER) and points[start] != _NEWLINE and points[start] != _RETURN
+@njit(cache=True, nogil=True)
+def _word_start(text, flags, start, letters):
+    """Where the letters begin that `[^\\r\\n\\p{L}\\p{N}]?` may stand before; `start` when none follow it."""
+    first = byte_at(text + start)
+    may = (byte_at(flags + start) & (LETTER | NUMBER) == 0) & (first != _NEWLINE) & (first != _RETURN)
+    after = _after(text, start)
+    return start + (after - start) * (may & (byte_at(flags + after) & letters != 0))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _uncased(points, flags, start, letters, most):
+@njit(cache=True, nogil=True)
+def _uncased(text, flags, start, letters, most):
     """cl100k and its relatives; `letters` makes a word, numbers have at most `most` digits."""
-    end = _contraction(points, start, True)
-    if end > start:
-        return end
-    n = len(points)
-    if _starts_word(points, flags, start) and start + 1 < n and flags[start + 1] & letters:
-        return _run(flags, start + 1, letters)
-    if flags[start] & letters:
-        return _run(flags, start, letters)
-    if flags[start] & NUMBER:
-        return _numbers(flags, start, most)
-    return _tail(points, flags, start, letters | NUMBER, False)
+    if byte_at(text + start) == _QUOTE:
+        end = _contraction(text, flags, start, True)
+        if end > start:
+            return end
+    at = _word_start(text, flags, start, letters)
+    if byte_at(flags + at) & letters:
+        return _run(flags, at, letters)
+    if byte_at(flags + start) & NUMBER:
+        return _numbers(text, flags, start, most)
+    return _tail(text, flags, start, letters | NUMBER, False)
 
 
 @njit(cache=True, nogil=True)
 def _lower_end(flags, start):
     """End of `U*L+` (upper run, then lower run) from `start`; `start` when it does not match."""
-    end = _run(flags, start, UPPER)
-    if end < len(flags) and flags[end] & LOWER:
-        return _run(flags, end, LOWER)
+    upper = _run(flags, start, UPPER)
+    end = _run(flags, upper, LOWER)
+    if end > upper:
+        return end
     # The upper run gives back until what it gives back is of both classes (a mark, a letter without case).
     for i in range(end - 1, start - 1, -1):
-        if flags[i] & LOWER:
+        if byte_at(flags + i) & LOWER:
             return i + 1
     return start
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _cased(points, flags, start, contractions, most):
+@njit(cache=True, nogil=True)
+def _cased(text, flags, start, contractions, most):
     """o200k and tekken."""
-    n = len(points)
-    behind = start + 1 if _starts_word(points, flags, start) and start + 1 < n else -1
+    at = _word_start(text, flags, start, UPPER | LOWER)
     end = start
-    if behind > 0:
-        end = _lower_end(flags, behind)
-        end = end if end > behind else start
-    if end == start:
-        end = _lower_end(flags, start)
-    if end == start and behind > 0 and flags[behind] & UPPER:
-        end = _run(flags, behind, UPPER)
-    if end == start and flags[start] & UPPER:
-        end = _run(flags, start, UPPER)
+    if byte_at(flags + at) & (UPPER | LOWER):
+        end = _lower_end(flags, at)
+        if end == at:
+            # A mark may stand before letters, or be one.
+            is_one = at > start and byte_at(flags + start) & MARK
+            end = _lower_end(flags, start) if is_one else _run(flags, at, UPPER)
     if end > start:
-        return _contraction(points, end, True) if contractions else end
-    if flags[start] & NUMBER:
-        return _numbers(flags, start, most)
-    return _tail(points, flags, start, LETTER | NUMBER, True)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _metaspace_run(points, start):
-    """`▁*[^▁]+|▁+`."""
-    end = start
-    while end < len(points) and points[end] == _METASPACE:
-        end += 1
-    while end < len(points) and points[end] != _METASPACE:
-        end += 1
-    return end
+        return _contraction(text, flags, end, True) if contractions else end
+    if byte_at(flags + start) & NUMBER:
+        return _numbers(text, flags, start, most)
+    return _tail(text, flags, start, LETTER | NUMBER, True)
 
 
 @njit(cache=True, nogil=True)
-def _cut_gpt2(points, flags, sizes, ends, n_pieces, n_bytes):
-    """Enter the ends of one text's pieces; returns how many there are in all and the bytes, -1 where nothing matches.
+def _metaspace_run(flags, start, n):
+    """`▁*[^▁]+|▁+`."""
+    start, wide = _run(flags, start, _IS_METASPACE), ONES * np.uint64(_IS_METASPACE)
+    while start < n:
+        ahead = first_byte_of(eight_at(flags + start) & wide)
+        start += ahead
+        if ahead < 8:
+            return start
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _cut_gpt2(points, flags, ends, n_pieces, before):
+    """Enter the ends of one text's pieces, `before` bytes on; returns how many there are, -1 where nothing matches.
 
     One loop a family, with its function inside: a call for each piece would cost as much as the cutting.
     """
-    start = 0
-    while start < len(points):
-        end = _gpt2(points, flags, start)
+    start, n, text, classes = 0, len(points), points.ctypes.data, flags.ctypes.data
+    while start < n:
+        end = _gpt2(text, classes, start)
         if end <= start:
-            return -1, n_bytes
-        for i in range(start, end):
-            n_bytes += sizes[i]
-        ends[n_pieces] = n_bytes
+            return -1
+        ends[n_pieces] = before + end
         n_pieces += 1
         start = end
-    return n_pieces, n_bytes
+    return n_pieces
 
 
 @njit(cache=True, nogil=True)
-def _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, letters, most):
-    start = 0
-    while start < len(points):
-        end = _uncased(points, flags, start, letters, most)
+def _cut_uncased(points, flags, ends, n_pieces, before, letters, most):
+    start, n, text, classes = 0, len(points), points.ctypes.data, flags.ctypes.data
+    while start < n:
+        end = _uncased(text, classes, start, letters, most)
         if end <= start:
-            return -1, n_bytes
-        for i in range(start, end):
-            n_bytes += sizes[i]
-        ends[n_pieces] = n_bytes
+            return -1
+        ends[n_pieces] = before + end
         n_pieces += 1
         start = end
-    return n_pieces, n_bytes
+    return n_pieces
 
 
 @njit(cache=True, nogil=True)
-def _cut_cased(points, flags, sizes, ends, n_pieces, n_bytes, contractions, most):
-    start = 0
-    while start < len(points):
-        end = _cased(points, flags, start, contractions, most)
+def _cut_cased(points, flags, ends, n_pieces, before, contractions, most):
+    start, n, text, classes = 0, len(points), points.ctypes.data, flags.ctypes.data
+    while start < n:
+        end = _cased(text, classes, start, contractions, most)
         if end <= start:
-            return -1, n_bytes
-        for i in range(start, end):
-            n_bytes += sizes[i]
-        ends[n_pieces] = n_bytes
+            return -1
+        ends[n_pieces] = before + end
         n_pieces += 1
         start = end
-    return n_pieces, n_bytes
+    return n_pieces
 
 
 @njit(cache=True, nogil=True)
-def _cut_metaspace(points, sizes, ends, n_pieces, n_bytes):
-    start = 0
-    while start < len(points):
-        end = _metaspace_run(points, start)
-        for i in range(start, end):
-            n_bytes += sizes[i]
-        ends[n_pieces] = n_bytes
+def _cut_metaspace(points, flags, ends, n_pieces, before):
+    start, n, classes = 0, len(points), flags.ctypes.data
+    while start < n:
+        end = _metaspace_run(classes, start, n)
+        ends[n_pieces] = before + end
         n_pieces += 1
         start = end
-    return n_pieces, n_bytes
+    return n_pieces
 
 
 @njit(cache=True, nogil=True)
-def _cut(points, flags, sizes, ends, n_pieces, n_bytes, family):
+def _cut(points, flags, ends, n_pieces, before, family):
     if family == GPT2:
-        return _cut_gpt2(points, flags, sizes, ends, n_pieces, n_bytes)
+        return _cut_gpt2(points, flags, ends, n_pieces, before)
     if family == CL100K:
-        return _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, LETTER, 3)
+        return _cut_uncased(points, flags, ends, n_pieces, before, LETTER, 3)
     if family == QWEN2:
-        return _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, LETTER, 1)
+        return _cut_uncased(points, flags, ends, n_pieces, before, LETTER, 1)
     if family == QWEN35:
-        return _cut_uncased(points, flags, sizes, ends, n_pieces, n_bytes, LETTER | MARK, 1)
+        return _cut_uncased(points, flags, ends, n_pieces, before, LETTER | MARK, 1)
     if family == O200K:
-        return _cut_cased(points, flags, sizes, ends, n_pieces, n_bytes, True, 3)
+        return _cut_cased(points, flags, ends, n_pieces, before, True, 3)
     if family == TEKKEN:
-        return _cut_cased(points, flags, sizes, ends, n_pieces, n_bytes, False, 1)
-    return _cut_metaspace(points, sizes, ends, n_pieces, n_bytes)
+        return _cut_cased(points, flags, ends, n_pieces, before, False, 1)
+    return _cut_metaspace(points, flags, ends, n_pieces, before)
 
 
 @njit(cache=True, nogil=True)
-def _decoded(data, start, end, table, points, flags, sizes):
-    """Characters of a text in UTF-8: ASCII codes (128 for a metaspace, 255 for others), classes, bytes.
+def _character(place):
+    """Code point and bytes of the character at an address."""
+    first = byte_at(place)
+    if first < 0x80:
+        return first, 1
+    second = byte_at(place + 1) & 0x3F
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | second, 2
+    third = byte_at(place + 2) & 0x3F
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | second << 6 | third, 3
+    return (first & 0x07) << 18 | second << 12 | third << 6 | byte_at(place + 3) & 0x3F, 4
 
-    Returns how many there are; -1 - c where character c has not been looked at yet, or is not safe.
-    """
-    at, n = start, 0
-    while at < end:
-        first = data[at]
+
+@njit(cache=True, nogil=True)
+def _meet(data, table, met):
+    """Set `met` for the code points of a text that are not in the table."""
+    place, known, seen = data.ctypes.data, table.ctypes.data, met.ctypes.data
+    end = place + len(data)
+    while place < end:
+        code, size = _character(place)
+        place += size
+        if not byte_at(known + code) and not byte_at(seen + code):
+            met[code] = 1
+
+
+@njit(cache=True, nogil=True)
+def new_characters(data, table):
+    """int64, the code points of a UTF-8 text that are not in the table of classes yet, each once."""
+    met = np.zeros(len(table), np.uint8)
+    _meet(data, table, met)
+    return np.flatnonzero(met)
+
+
+@njit(cache=True, nogil=True)
+def _mark(points, table, flags):
+    """Enter the classes of each byte's character; returns -1, or a character not yet looked at or not safe."""
+    at = 0
+    while at < len(points):
+        first = points[at]
         if first < 0x80:
-            code, size = np.uint32(first), 1
-        elif first < 0xE0:
-            code, size = (np.uint32(first & 0x1F) << 6) | (data[at + 1] & 0x3F), 2
-        elif first < 0xF0:
-            code = (np.uint32(first & 0x0F) << 12) | (np.uint32(data[at + 1] & 0x3F) << 6) | (data[at + 2] & 0x3F)
-            size = 3
-        else:
-            code = (np.uint32(first & 0x07) << 18) | (np.uint32(data[at + 1] & 0x3F) << 12)
-            code |= (np.uint32(data[at + 2] & 0x3F) << 6) | (data[at + 3] & 0x3F)
-            size = 4
+            seen = table[first]
+            if seen & (LOOKED_AT | UNSAFE) != LOOKED_AT:
+                return np.int64(first)
+            flags[at] = seen ^ LOOKED_AT | (0 if seen & (LETTER | NUMBER | SPACE) else _OTHER)
+            at += 1
+            continue
+        code, size = _character(points.ctypes.data + at)
         seen = table[code]
         if seen & (LOOKED_AT | UNSAFE) != LOOKED_AT:
-            return -1 - np.int64(code)
-        flags[n], sizes[n] = seen, size
-        points[n] = first if first < 0x80 else _METASPACE if code == 0x2581 else 255
+            return code
+        seen ^= LOOKED_AT
+        seen |= (0 if seen & (LETTER | NUMBER | SPACE) else _OTHER) | (_IS_METASPACE if code == 0x2581 else 0)
+        flags[at] = seen
+        for i in range(at + 1, at + size):
+            flags[i] = seen
         at += size
-        n += 1
-    return n
+    flags[at : at + 8] = 0
+    return np.int64(-1)
 
 
 @njit(cache=True, nogil=True)
@@ -312,19 +363,19 @@ def find_ends(data, text_ends, table, family):
     for last in text_ends:
         longest = max(longest, last - first)
         first = last
-    points, flags, sizes = np.empty(longest, np.uint8), np.empty(longest, np.uint8), np.empty(longest, np.uint8)
+    flags = np.empty(longest + 8, np.uint8)
     ends = np.empty(len(data) // 3 + 64, np.int64)
-    n_pieces, n_bytes, first = 0, 0, 0
+    n_pieces, first = 0, 0
     for last in text_ends:
-        n = _decoded(data, first, last, table, points, flags, sizes)
-        if n < 0:
-            return ends[:0], -1 - n
-        here, classes = points[:n], flags[:n]
-        if n_pieces + n > len(ends):
-            longer = np.empty(2 * (n_pieces + n), np.int64)
+        points = data[first:last]
+        stopped_at = _mark(points, table, flags)
+        if stopped_at >= 0:
+            return ends[:0], stopped_at
+        if n_pieces + last - first > len(ends):
+            longer = np.empty(2 * (n_pieces + last - first), np.int64)
             longer[:n_pieces] = ends[:n_pieces]
             ends = longer
-        n_pieces, n_bytes = _cut(here, classes, sizes, ends, n_pieces, n_bytes, family)
+        n_pieces = _cut(points, flags, ends, n_pieces, first, family)
         if n_pieces < 0:
             return ends[:0], np.int64(0x110000)
         first = last

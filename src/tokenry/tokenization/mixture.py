@@ -11,7 +11,7 @@ Papers: Data Mixture Inference: What do BPE Tokenizers Reveal about their Traini
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from tokenry.core.choosing import suggest
 from tokenry.core.report import Report
 from tokenry.core.vocab import Vocab
-from tokenry.tokenization.mixture_counts import N_SHARDS, CategoryCounts, count_categories
+from tokenry.tokenization.mixture_counts import N_SHARDS, CategoryCounts, count_categories, in_bytes
 from tokenry.tokenization.mixture_evidence import Evidence, gather_evidence, solve, to_bytes, to_pairs
 from tokenry.tokenization.mixture_merges import (
     CanonicalMerges,
@@ -34,6 +34,8 @@ from tokenry.tokenization.mixture_merges import (
 
 MOST_MERGES = 30_000
 """Merges used unless told otherwise: as many as the paper's experiments."""
+_MOST_IN_BYTES = 0.5
+"""A category with more of its pairs in single bytes is left out."""
 REFIT_AT = (100, 300, 1000, 3000, 10_000, 30_000)
 MOST_EFFICIENCY_MERGES = 2000
 
@@ -159,7 +161,10 @@ def infer_mixture(
         corpora, vocab, n_shards=chosen.n_shards, cache=cache, workers=chosen.workers, **reading
     )
     _check_groups(chosen.groups, categories.names)
-    return mixture_report(infer(vocab, found, categories, options=chosen, n_merges=n_merges))
+    categories, chosen, unspelled = _spelled(vocab, categories, chosen)
+    report = mixture_report(infer(vocab, found, categories, options=chosen, n_merges=n_merges))
+    report.warnings += [*unspelled, *_twins(categories)]
+    return report
 
 
 def infer(
@@ -252,6 +257,8 @@ def _n_merges(options: MixtureOptions, found: CanonicalMerges, vocab: Vocab) -> 
 
 def _check_groups(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
     for group, members in groups.items():
+        if group in names:
+            raise ValueError(f"the group {group!r} has the name of a category; give it another name.")
         unknown = next((member for member in members if member not in names), None)
         if unknown is not None or not members:
             raise ValueError(
@@ -260,6 +267,46 @@ def _check_groups(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> 
             )
         if len(set(members)) < len(members):
             raise ValueError(f"the group {group!r} names a category twice ({', '.join(members)}); name each once.")
+
+
+def _twins(categories: CategoryCounts) -> list[str]:
+    """A sentence for each pair of categories that hold the same words equally often."""
+    columns = categories.by_category().tocsc()
+    seen: dict[bytes, str] = {}
+    told = []
+    for i, name in enumerate(categories.names):
+        held = slice(columns.indptr[i], columns.indptr[i + 1])
+        key = columns.indices[held].tobytes() + columns.data[held].tobytes()
+        if key in seen:
+            told.append(
+                f"{seen[key]} and {name} hold the same text: how their share is divided between them means nothing."
+            )
+        seen.setdefault(key, name)
+    return told
+
+
+def _spelled(
+    vocab: Vocab, categories: CategoryCounts, options: MixtureOptions
+) -> tuple[CategoryCounts, MixtureOptions, list[str]]:
+    """The categories the vocabulary can spell, the options without the others, and a sentence for each other one."""
+    shares = in_bytes(vocab, categories)
+    kept = np.flatnonzero(shares <= _MOST_IN_BYTES)
+    if not len(kept):
+        raise ValueError(
+            f"{vocab.name} spells all categories mostly in single bytes ({shares.min():.0%} of the pairs at least), "
+            "which no merge joins; need text in the scripts of this vocabulary."
+        )
+    if len(kept) == len(shares):
+        return categories, options, []
+    names = [categories.names[i] for i in kept]
+    groups = {name: [m for m in members if m in names] for name, members in options.groups.items()}
+    told = [
+        f"{name} was left out: {share:.0%} of its pairs hold single bytes, which this vocabulary never joins, so it "
+        "would explain any merges; the vocabulary has hardly any entry of its script."
+        for name, share in zip(categories.names, shares, strict=True)
+        if share > _MOST_IN_BYTES
+    ]
+    return categories.only(kept), replace(options, groups={k: v for k, v in groups.items() if v}), told
 
 
 def _draws(

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tokenry.core.hashing import fingerprint, stable_hash
 from tokenry.core.pretokens import MOST_SOURCES, Pretokens, Words, count_pretokens
-from tokenry.core.vocab import Vocab
+from tokenry.core.vocab import Kind, Vocab
 
 # Axes: W distinct words, C columns (category and shard), n categories, K shards.
 
@@ -113,6 +113,28 @@ class SpelledWords:
         """int64 (C,), adjacent pairs of start symbols in each column."""
         sizes = np.maximum(np.diff(self.offsets) - 1, 0)
         return np.asarray(self.spread(counts_WC).T @ sizes).astype(np.int64)
+
+
+def in_bytes(vocab: Vocab, categories: CategoryCounts) -> np.ndarray:
+    """Share of each category's first pairs that hold a byte piece: text in a script the vocabulary has no entries for.
+
+    No merge ever joins byte pieces, so such a category says nothing about the merges, and would explain any.
+
+    Returns:
+        float64 (n,); 0 for a vocabulary without byte pieces.
+    """
+    is_byte = vocab.kinds == Kind.BYTE
+    if vocab.family != "metaspace" or not is_byte.any():
+        return np.zeros(len(categories.names))
+    spelled = spell_words(vocab, categories.words)
+    byte_at = is_byte[spelled.symbols].astype(np.int64)
+    inner = np.ones(len(byte_at), bool)
+    starts = spelled.offsets[:-1]
+    inner[starts[starts < len(byte_at)]] = False  # the first symbol of a part ends no pair
+    touched = np.concatenate([[0], np.cumsum(inner & ((byte_at | np.roll(byte_at, 1)) > 0))])
+    per_part = touched[spelled.offsets[1:]] - touched[spelled.offsets[:-1]]
+    counts = spelled.spread(categories.by_category())
+    return np.asarray(counts.T @ per_part).ravel() / np.maximum(spelled.pairs(categories.by_category()), 1)
 
 
 def count_categories(

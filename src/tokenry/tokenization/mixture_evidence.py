@@ -108,7 +108,9 @@ def gather_evidence(
         spelled = spelled or spell_words(vocab, categories.words)
         trajectories = replay_merges(spelled.symbols, spelled.offsets, merges, first_step=first_merge, workers=workers)
     else:
-        place = Path(folder) / f"trajectories-{fingerprint(merges.tobytes(), first_merge, categories.fingerprint)}"
+        alphabet = "".join(vocab.literal(i) for i in range(vocab.size) if len(vocab.literal(i)) == 1)
+        key = fingerprint(merges.tobytes(), first_merge, categories.fingerprint, alphabet)
+        place = Path(folder) / f"trajectories-{key}"
         categories, spelled, trajectories = _kept(place, vocab, categories, (merges, first_merge, workers))
     if constrained is None:
         constrained = np.arange(len(merges)) >= first_merge

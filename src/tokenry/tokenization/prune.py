@@ -229,5 +229,7 @@ def _report(
         f"{facts['tokens_added_share']:.2%} longer, {facts['words_changed_share']:.2%} of its words are cut otherwise. "
         "Text that used none of them is cut as before."
     )
+    if not len(removed):
+        verdict = f"Nothing to remove: all {old.size:,} entries are kept. Ask for fewer with --keep, or a higher count."
     return Report(kind="tokenizer-prune", title=f"{old.name}: {new.size:,} entries kept", facts=facts,
                   tables={"removed": table}, verdict=verdict)  # fmt: skip
