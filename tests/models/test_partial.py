@@ -143,9 +143,46 @@ def test_adapters_can_be_dropped():
     assert all(torch.equal(before[name], tensor) for name, tensor in snapshot(model).items())
 
 
-def test_without_peft_the_sentence_says_how_to_get_it(monkeypatch):
+def test_without_peft_the_additions_are_ours_and_compute_what_those_of_peft_do(monkeypatch):
+    """From the same weights of the additions: the same losses, the same merged matrices."""
     import sys
 
+    pytest.importorskip("peft", reason="peft is the oracle")
+    with_peft, without = build(), build()
+    losses = []
+    for model in (with_peft, without):
+        if model is without:
+            monkeypatch.setitem(sys.modules, "peft", None)
+        with lora(model, rank=4):
+            added = [p for name, p in model.named_parameters() if "lora_" in name]
+            generator = torch.Generator().manual_seed(3)
+            with torch.no_grad():
+                for parameter in added:
+                    parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+            losses.append([h["loss"] for h in fit(model, batch, steps=5, config=FitConfig(rate=1e-3)).history])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for name, tensor in with_peft.state_dict().items():
+        torch.testing.assert_close(tensor, without.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
+def test_our_additions_take_gpt2_matrices_and_leave_no_trace(monkeypatch):
+    import sys
+
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ImportError, match="pip install peft"), lora(build()):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=16, n_layer=1, n_head=2, n_positions=64)).eval()
+    before, names = snapshot(model), [name for name, _ in model.named_parameters()]
+    with lora(model, rank=2, seed=0), torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+        inside = model(**batch(0)).logits
+    assert [name for name, _ in model.named_parameters()] == names
+    torch.testing.assert_close(model(**batch(0)).logits, inside, atol=1e-5, rtol=1e-5)
+    assert any(not torch.equal(before[name], model.state_dict()[name]) for name in before)
+
+
+def test_a_name_that_no_matrix_has_is_refused():
+    with pytest.raises(ValueError, match="no matrix named"), lora(build(), targets=["q_prog"]):
         pass

@@ -213,3 +213,55 @@ def test_texts_without_neighbours_are_refused(old):
     for texts in ([], [""], ["a"]):
         with pytest.raises(ValueError, match="Give more text"):
             donor_rows_from_text(old, texts)
+
+
+def test_a_centred_pursuit_does_not_depend_on_the_origin_of_either_space(old, new):
+    donor, base, truth = world(old, new)
+    gap = np.flatnonzero((match(old, new).new_to_old < 0) & (new.kinds == Kind.NORMAL))
+    # An offset that no combination of 12 meanings spells, in both spaces.
+    offset = 20 * np.abs(donor).max()
+    options = {"k": 16, "untrained_quantile": 0, "method": "omp"}
+    made = plan(old, new, donor=donor + offset, centre=True, **options)
+    np.testing.assert_allclose(made.input.row_sums()[gap], 1, atol=1e-4)
+    rows, _ = new_rows(made, base.astype(np.float64) + offset)
+    np.testing.assert_allclose(rows[gap] - offset, truth[gap], atol=5e-3 * np.abs(truth).max())
+    # Without centring the same offset leaves a part of the rows wrong.
+    plain, _ = new_rows(plan(old, new, donor=donor + offset, **options), base.astype(np.float64) + offset)
+    assert np.abs(plain[gap] - offset - truth[gap]).max() > 10 * np.abs(rows[gap] - offset - truth[gap]).max()
+
+
+def test_a_ridge_shortens_weights_and_without_options_the_pursuit_is_what_it_was(old, new):
+    donor, _, _ = world(old, new, noise=0.5)
+    options = {"method": "omp", "donor": donor, "k": 24, "max_residual": 2.0}
+    plain, ridged = plan(old, new, **options), plan(old, new, **options, ridge=0.1)
+    assert ridged.info["weights_l1_median"] < 0.9 * plain.info["weights_l1_median"]
+    again = plan(old, new, **options, ridge=0.0, centre=False, norm="none", head="omp")
+    assert again.input.weights.tobytes() == plain.input.weights.tobytes()
+
+
+def test_norms_are_matched_to_old_rows_of_equal_length(old, new):
+    donor, base, _ = world(old, new, noise=0.3)
+    gap = np.flatnonzero((match(old, new).new_to_old < 0) & (new.kinds == Kind.NORMAL))
+    made, _ = new_rows(plan(old, new, method="omp", donor=donor, base=base, k=4, norm="match"), base)
+    norms = np.linalg.norm(made[gap], axis=1)
+    assert np.linalg.norm(base, axis=1).min() <= norms.min()
+    assert norms.max() <= np.linalg.norm(base, axis=1).max()
+
+
+def test_an_asymmetric_move_takes_the_input_from_the_donor_and_the_head_from_pieces(old, new):
+    donor = world(old, new)[0]
+    made = plan(old, new, method="omp", donor=donor, k=8, head="weighted")
+    assert made.untie
+    both = plan(old, new, method="omp", donor=donor, k=8), plan(old, new, method="weighted-pieces")
+    assert made.input.weights.tobytes() == both[0].input.weights.tobytes()
+    assert made.head.weights.tobytes() == both[1].head.weights.tobytes()
+
+
+def test_unknown_choices_of_a_pursuit_are_refused(old, new):
+    donor = world(old, new)[0]
+    for options, message in (
+        ({"norm": "big"}, "norm='big'"), ({"head": "middle"}, "head='middle'"), ({"norm": "match"}, "own rows"),
+        ({"ridge": -1.0}, "ridge=-1"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            plan(old, new, method="omp", donor=donor, k=4, **options)

@@ -10,6 +10,7 @@ import torch
 from tokenry.data import demo_model, demo_text
 from tokenry.models.lm import LM
 from tokenry.transplant.healing import HealConfig, default_rate, heal, step_flops
+from tokenry.transplant.stages import Stage
 
 QUICK = HealConfig(steps=6, batch=4, length=64, evaluations=2)
 
@@ -107,3 +108,56 @@ def test_an_unknown_objective_and_distilling_without_a_teacher_are_refused(demo)
 
 def test_the_default_rate_falls_with_the_width(demo):
     assert default_rate(demo[0].model) == pytest.approx(3e-3)
+
+
+STAGED = HealConfig(
+    stages=(Stage("rows", 3), Stage("lora", 3), Stage("all", 3)), batch=2, length=48, evaluations=3, lora_rank=2
+)  # fmt: skip
+
+
+def killed_at(lm, call):
+    calls, original = [], lm.model.forward
+
+    def stumble(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call and lm.model.training:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    lm.model.forward = stumble
+    return lm
+
+
+@pytest.mark.parametrize("call", [2, 5, 8])
+def test_a_healing_killed_in_any_stage_ends_as_if_it_had_not_been(demo, tmp_path, call):
+    lm, texts = demo
+    straight = twin(lm)
+    heal(straight, texts[:40], config=STAGED, rows=[5, 9])
+    with pytest.raises(KeyboardInterrupt):
+        heal(killed_at(twin(lm), call), texts[:40], config=STAGED, folder=tmp_path / "state", rows=[5, 9])
+    resumed = twin(lm)
+    assert heal(resumed, texts[:40], config=STAGED, folder=tmp_path / "state", rows=[5, 9]).steps == 9
+    for name, weight in straight.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+
+
+def test_a_stage_at_rest_ends_early_and_stays_ended_when_resumed(demo, tmp_path):
+    lm, texts = demo
+    config = HealConfig(
+        stages=(Stage("rows", 8, 1e-9), Stage("all", 2)), batch=2, length=48, evaluations=5, stop_patience=2,
+        stop_delta=0.01,
+    )  # fmt: skip
+    places = {"validation": texts[300:302], "folder": tmp_path / "state"}
+    first = heal(twin(lm), texts[:40], config=config, **places)
+    assert [p["step"] for p in first.curve if p["stage"] == "rows"] == [2, 4]
+    assert first.steps == 6
+    again = twin(lm)
+    second = heal(again, texts[:40], config=config, **places)
+    assert (second.steps, second.curve) == (first.steps, first.curve)
+
+
+def test_the_curve_follows_further_kinds_of_text(demo):
+    lm, texts = demo
+    kinds = {"": texts[300:302], "general": texts[302:304]}
+    curve = heal(twin(lm), texts[:40], config=QUICK, validation=kinds).curve
+    assert all({"bits_per_byte", "bits_per_byte.general"} <= set(point) for point in curve)

@@ -216,6 +216,47 @@ def test_held_out_anchors_are_rebuilt_where_the_two_spaces_are_one_map_apart():
         held_out_anchors(donor[:3], base[:4], k=2)
 
 
+def test_as_many_candidates_as_anchors_change_nothing_and_few_cost_residual():
+    targets, anchors = world(3, n_targets=30, n_anchors=300, width=64)
+    exact = matching_pursuit(targets, anchors, k=8)
+    for number, same in ((300, 1.0), (299, 0.8)):
+        near = matching_pursuit(targets, anchors, k=8, candidates=number)
+        assert (np.sort(near[0], axis=1) == np.sort(exact[0], axis=1)).all(axis=1).mean() >= same
+    few = matching_pursuit(targets, anchors, k=8, candidates=20)
+    strongest = np.argsort(-np.abs(targets @ anchors.T), axis=1)[:, :20]
+    assert all(np.isin(row, near).all() for row, near in zip(few[0], strongest, strict=True))
+    cost = omp.restriction_cost(targets, anchors, k=8, candidates=20)
+    assert cost["residual_exact"] < cost["residual_restricted"] < 1
+    assert omp.restriction_cost(targets, anchors, k=8, candidates=300)["residual_restricted"] == cost["residual_exact"]
+
+
+def test_the_form_is_chosen_by_what_it_costs():
+    def chosen(n_targets, n, d, k, memory_mb):
+        return omp._chosen_form(np, "auto", (n_targets, n, d), k, memory_mb * 2**20 / 4)
+
+    assert chosen(1024, 8000, 2048, 64, 1024) == "gram"
+    assert chosen(30_000, 20_000, 2048, 64, 4096) == "gram"
+    # A narrow space, few targets for many anchors, a Gram matrix of which little fits: residuals are cheaper.
+    assert chosen(1024, 8000, 128, 64, 1024) == "gemm"
+    assert chosen(16, 8000, 2048, 64, 1024) == "gemm"
+    assert chosen(30_000, 60_000, 2048, 64, 1024) == "gemm"
+
+
+@pytest.mark.parametrize("options", [{"form": "gram"}, {"form": "gemm"}, {"candidates": 200}])
+def test_the_work_arrays_stay_within_the_memory_that_was_allowed(options):
+    import tracemalloc
+
+    targets, anchors = world(0, n_targets=600, n_anchors=6000, width=64)
+    targets, anchors = targets.astype(np.float32), anchors.astype(np.float32)
+    matching_pursuit(targets[:2], anchors[:300], k=8, **options)
+    tracemalloc.start()
+    matching_pursuit(targets, anchors, k=8, memory_mb=12, **options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Beside them stand the result (600 x 8 x 12 bytes) and what is made of the anchors in passing.
+    assert peak < (12 + 2) * 2**20
+
+
 def test_importing_the_module_needs_neither_torch_nor_numba():
     import subprocess
     import sys

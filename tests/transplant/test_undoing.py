@@ -173,6 +173,97 @@ def test_a_plan_survives_the_disk_and_a_damaged_one_is_refused(old, new, tmp_pat
         load_plan(tmp_path)
 
 
+def test_a_sharded_model_is_streamed_and_only_its_two_tables_are_loaded(old, new, tmp_path, monkeypatch):
+    import safetensors
+
+    lm = small_model("llama-untied", old)
+    lm.model.save_pretrained(tmp_path / "old", max_shard_size="20KB")
+    lm.tokenizer.save_pretrained(tmp_path / "old")
+    assert len(list((tmp_path / "old").glob("*.safetensors"))) > 2
+    made, read = plan(old, new), []
+
+    class Watched:
+        def __init__(self, *args, **options):
+            self.file = real(*args, **options)
+
+        def __enter__(self):
+            self.inner = self.file.__enter__()
+            return self
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+        def get_tensor(self, name):
+            read.append(name)
+            return self.inner.get_tensor(name)
+
+    real = safetensors.safe_open
+    monkeypatch.setattr(safetensors, "safe_open", Watched)
+    # What `verify` loads afterwards is the result, as a user would open it.
+    monkeypatch.setattr("tokenry.transplant.undoing.verify", lambda part, **_: monkeypatch.undo() or verify(part))
+    apply_plan(tmp_path / "old", made, new, out=tmp_path / "out")
+    assert sorted(read) == ["lm_head.weight", "model.embed_tokens.weight"]
+    in_memory = move(lm, new, plan=made).lm.model.state_dict()
+    on_disk = LM.open(tmp_path / "out").model.state_dict()
+    assert all(torch.equal(on_disk[name], in_memory[name]) for name in in_memory)
+
+
+def change_config(folder, **fields):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+def test_model_code_in_a_folder_is_refused_and_never_runs(old, new, tmp_path):
+    folder, _ = saved(tmp_path, "llama", old)
+    change_config(folder, model_type="their-own", auto_map={"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"})
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').write('x')\n")
+    with pytest.raises(ValueError, match="model code of its own"):
+        apply_plan(folder, plan(old, new), new, out=tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
+
+
+@pytest.mark.parametrize("fields", [{"architectures": ["LamaForCausalLM"]}, {"model_type": "lama"}])
+def test_a_wrong_architecture_name_is_refused(old, new, tmp_path, fields):
+    folder, _ = saved(tmp_path, "llama", old)
+    change_config(folder, **fields)
+    with pytest.raises(ValueError, match="its architecture is not supported here"):
+        apply_plan(folder, plan(old, new), new, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_checkpoint_or_one_with_too_few_rows_is_refused(old, new, tmp_path):
+    folder, _ = saved(tmp_path, "llama", old)
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-100])
+    with pytest.raises(ValueError, match="Copy it again"):
+        apply_plan(folder, plan(old, new), new, out=tmp_path / "out")
+    (folder / "model.safetensors").write_bytes(content)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:-5].contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="starts from 340 tokens and needs a row for each"):
+        apply_plan(folder, plan(old, new), new, out=tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
+
+
+def test_a_full_disk_leaves_the_old_output_as_it_was(old, new, tmp_path, monkeypatch):
+    import errno
+
+    folder, _ = saved(tmp_path, "llama", old)
+    made = plan(old, new)
+    apply_plan(folder, made, new, out=tmp_path / "out")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tokenry.models.files._copy_bytes", full)
+    with pytest.raises(OSError, match="Nothing was changed; free some space"):
+        apply_plan(folder, made, new, out=tmp_path / "out", overwrite=True)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "out"]
+
+
 @pytest.mark.slow  # a new process imports torch and transformers
 def test_the_moved_folder_opens_without_tokenry(old, new, tmp_path):
     import subprocess

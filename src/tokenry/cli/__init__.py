@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-from tokenry.cli import adapt, house, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import adapt, heal, house, model, tokenizer, transplant  # noqa: E402
 from tokenry.cli import model_arithmetic as _arithmetic  # noqa: E402, F401
 from tokenry.cli import tokenizer_audit as _audit  # noqa: E402, F401
 from tokenry.cli import tokenizer_concepts as _concepts  # noqa: E402, F401
@@ -46,11 +46,15 @@ from tokenry.cli import tokenizer_mixture as _mixture  # noqa: E402, F401
 from tokenry.cli import tokenizer_numbers as _numbers  # noqa: E402, F401
 from tokenry.cli import tokenizer_train as _train  # noqa: E402, F401
 from tokenry.cli import tokenizer_words as _words  # noqa: E402, F401
+from tokenry.cli import transplant_dynamic as _dynamic  # noqa: E402, F401
+from tokenry.cli import transplant_language as _transplant_language  # noqa: E402, F401
+from tokenry.cli import transplant_vectors as _transplant_vectors  # noqa: E402, F401
 
 adapt.register(app)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Tokens")
 app.add_typer(model.app, name="model", rich_help_panel="Models")
 transplant.register(app)
+heal.register(app)
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"

@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 _LOADED_AT = time.time()
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # safetensors and torch.save raise their own types: of the system's error only words come through, or not even those.
-_NO_ROOM_WORDS = ("No space left on device", "unexpected pos")
+_NO_ROOM_WORDS = ("No space left on device", "File too large", "unexpected pos")
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WHOLE_FILE = 64 * 2**20  # files up to this size are fingerprinted whole, longer ones by their two ends,
 _ENDS = 8 * 2**20  # this long each,

@@ -14,7 +14,8 @@ import numpy as np
 class RowKind:
     """How a row of a TokenMap came about (stored as uint8).
 
-    A row of MEAN, ZERO or RANDOM is normally empty: whoever applies the map to real vectors fills it by its kind.
+    A row of MEAN, ZERO or RANDOM is normally empty: whoever applies the map to real vectors fills it by its kind. A row
+    of GIVEN is no combination of old rows: its numbers lie beside the map.
     """
 
     COPY = 0
@@ -23,7 +24,8 @@ class RowKind:
     MEAN = 3
     ZERO = 4
     RANDOM = 5
-    NAMES = ("copy", "special", "combine", "mean", "zero", "random")
+    GIVEN = 6
+    NAMES = ("copy", "special", "combine", "mean", "zero", "random", "given")
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,7 +117,17 @@ def draw(
     Raises:
         ValueError: without sequences, or batch_size under 1.
     """
-    if len(packs) == 0:
+    rows_of = draw_rows(len(packs), batch_size=batch_size, seed=seed)
+    return lambda step: collate(packs, rows_of(step), isolate=isolate, device=device)
+
+
+def draw_rows(n_rows: int, *, batch_size: int, seed: int = 0) -> Callable[[int], np.ndarray]:
+    """A function from step to the numbers (B,) of the sequences in its batch; the order of `draw`.
+
+    Raises:
+        ValueError: without sequences, or batch_size under 1.
+    """
+    if n_rows == 0:
         raise ValueError("There is nothing to train on: the documents gave no sequence. Give more text.")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; need at least 1. Ask for one sequence or more.")
@@ -127,15 +137,14 @@ def draw(
         if epoch not in shuffles:
             if len(shuffles) > 1:  # a batch touches two epochs at most, unless it is larger than an epoch
                 shuffles.clear()
-            shuffles[epoch] = np.random.default_rng([seed, epoch]).permutation(len(packs))
+            shuffles[epoch] = np.random.default_rng([seed, epoch]).permutation(n_rows)
         return shuffles[epoch]
 
-    def batch(step: int) -> Batch:
+    def rows(step: int) -> np.ndarray:
         places = range(step * batch_size, (step + 1) * batch_size)
-        rows = np.array([shuffle(place // len(packs))[place % len(packs)] for place in places])
-        return collate(packs, rows, isolate=isolate, device=device)
+        return np.array([shuffle(place // n_rows)[place % n_rows] for place in places])
 
-    return batch
+    return rows
 
 
 def collate(packs: Packs, rows: np.ndarray, *, isolate: bool = False, device: str | torch.device = "cpu") -> Batch:

@@ -85,11 +85,25 @@ def load_state(
             f"{folder} holds the state of another run: {told}. Repeat the settings of the interrupted run, "
             "or remove the folder to start anew."
         )
+    parts = load_weights(folder, model)
+    _load_moments(model, optimizer, parts["moment"])
+    restore_random(parts["random"])
+    state.step, state.history = facts["step"], facts["history"]
+    state.seconds, state.cpu_seconds = facts["seconds"], facts["cpu_seconds"]
+    state.random = parts["random"]
+    return True
+
+
+def load_weights(folder: Path, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Bring the weights that train to what a state holds; returns the other tensors of it ("moment", "random").
+
+    Raises:
+        ValueError: the state is of another model, or other weights trained in it.
+    """
     from safetensors.torch import load_file
 
-    tensors = load_file(folder / "state.safetensors")
     parts: dict[str, dict[str, Tensor]] = {"random": {}, "weight": {}, "moment": {}}
-    for key, value in tensors.items():
+    for key, value in load_file(folder / "state.safetensors").items():
         part, _, name = key.partition("/")
         parts[part][name] = value
     moving = _moving(model)
@@ -102,12 +116,7 @@ def load_state(
     with torch.no_grad():
         for name, tensor in moving.items():
             tensor.copy_(parts["weight"][name])
-    _load_moments(model, optimizer, parts["moment"])
-    restore_random(parts["random"])
-    state.step, state.history = facts["step"], facts["history"]
-    state.seconds, state.cpu_seconds = facts["seconds"], facts["cpu_seconds"]
-    state.random = parts["random"]
-    return True
+    return parts
 
 
 def _moving(model: nn.Module) -> dict[str, Tensor]:

@@ -67,6 +67,17 @@ def tensor_names(folder: str | Path) -> dict[str, str]:
     )
 
 
+def tensor_shapes(folder: str | Path) -> dict[str, list[int]]:
+    """Name of every tensor of a checkpoint -> shape, from the headers alone.
+
+    Raises:
+        As `tensor_names`.
+    """
+    names = tensor_names(folder)
+    headers = {file: _header(Path(folder) / file)[0] for file in dict.fromkeys(names.values())}
+    return {name: headers[file][name]["shape"] for name, file in names.items()}
+
+
 def read_tensor(folder: str | Path, name: str) -> Tensor:
     """One tensor of a checkpoint, in its stored type, on the CPU.
 
@@ -137,29 +148,23 @@ def replace_tensors(
     return out
 
 
-def embedding_names(folder: str | Path) -> EmbeddingNames:
+def embedding_names(folder: str | Path, *, own_code: bool = False) -> EmbeddingNames:
     """Names of the input embedding and the head in the files of a checkpoint.
 
     Taken from the library's own class for the configuration, built without memory for its weights.
+
+    Args:
+        own_code: run model code that lies in the folder, where the library has no class of its own. Only for folders
+            you trust.
 
     Raises:
         FileNotFoundError: no checkpoint there.
         ValueError: an unknown architecture, or an embedding that is not in the files.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     names = tensor_names(folder)
-    try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except ValueError as error:
-        raise ValueError(
-            f"{folder}: its architecture is not supported here ({str(error).splitlines()[0]}). Need one that the "
-            "installed transformers knows. Upgrade transformers."
-        ) from None
-    table, head = model.get_input_embeddings(), model.get_output_embeddings()
-    stored_table = _stored_name(Path(folder), names, model, table)
+    model = bare_model(folder, own_code=own_code)
+    table, head = accessors(model)
+    stored_table = _stored_name(Path(folder), names, model, table) if table is not None else None
     stored_head = _stored_name(Path(folder), names, model, head) if head is not None else None
     if stored_table is None:
         raise ValueError(
@@ -168,8 +173,76 @@ def embedding_names(folder: str | Path) -> EmbeddingNames:
         )
     if stored_head == stored_table:
         stored_head = None
-    is_tied = bool(getattr(config.get_text_config(), "tie_word_embeddings", False)) or stored_head is None
+    is_tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False)) or stored_head is None
     return EmbeddingNames(stored_table, stored_head, is_tied)
+
+
+def accessors(model: object) -> tuple[object, object]:
+    """(embedding, head) as the library names them; None for what it does not name."""
+    found = []
+    for ask in (model.get_input_embeddings, model.get_output_embeddings):
+        try:
+            module = ask()
+        except (NotImplementedError, AttributeError):
+            module = None
+        found.append(module if isinstance(getattr(module, "weight", None), Tensor) else None)
+    return found[0], found[1]
+
+
+def auto_class(config: object) -> type | None:
+    """The library's Auto class that opens a model of this configuration; None where there is none."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    names = list(getattr(config, "architectures", None) or [])
+    for auto, table in (
+        ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"),
+        ("AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"),
+        ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES"),
+        ("AutoModelForImageTextToText", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES"),
+        ("AutoModel", "MODEL_MAPPING_NAMES"),
+    ):
+        known = getattr(modeling_auto, table).get(config.model_type)
+        known = () if known is None else (known,) if isinstance(known, str) else tuple(known)
+        if known if not names else set(names) & set(known):
+            return getattr(transformers, auto)
+    return None
+
+
+def bare_model(folder: str | Path, *, own_code: bool = False) -> object:
+    """The model of a folder's configuration without weights: what its parts are called and how they hang together.
+
+    Args:
+        own_code: as for `embedding_names`.
+
+    Raises:
+        ValueError: a broken configuration, an architecture the library does not know, or one that needs code from the
+            folder while `own_code` is off.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=own_code)
+        auto = auto_class(config)
+        if auto is None and own_code and getattr(config, "auto_map", None):
+            auto = AutoModelForCausalLM
+        if auto is None:
+            names = ", ".join(getattr(config, "architectures", None) or [config.model_type])
+            raise ValueError(f"{names} of model type {config.model_type!r} has no class with a vocabulary")
+        with torch.device("meta"):
+            return auto.from_config(config, trust_remote_code=own_code)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"{folder}: its configuration names model code of its own (auto_map), which would run on this machine; "
+                "need a model that the installed transformers knows. If you have read that code and trust it, allow it "
+                "with own_code=True (transplant --allow-own-code)."
+            ) from None
+        raise ValueError(
+            f"{folder}: its architecture is not supported here ({reason.rstrip('.')}). Need one that the installed "
+            "transformers knows, by the name in config.json. Upgrade transformers, or correct `architectures`."
+        ) from None
 
 
 def _stored_name(folder: Path, names: Mapping[str, str], model: object, module: object) -> str | None:
@@ -180,8 +253,10 @@ def _stored_name(folder: Path, names: Mapping[str, str], model: object, module: 
     """
     path = next(name for name, other in model.named_modules() if other is module)
     name = f"{path}.weight"
-    if name in names:
-        return name
+    # Marian asks its encoder for the table, and keeps it under the name both sides share.
+    for known in (name, (getattr(model, "all_tied_weights_keys", None) or {}).get(name)):
+        if known in names:
+            return known
     inner = name.split(".", 1)[-1] if path.count(".") else name
     found = [stored for stored in names if stored == inner or stored.endswith(f".{name}")]
     if not found:
@@ -191,6 +266,8 @@ def _stored_name(folder: Path, names: Mapping[str, str], model: object, module: 
         headers = {file: _header(folder / file)[0] for file in {names[stored] for stored in strangers}}
         shape = list(module.weight.shape)
         found = [stored for stored in strangers if headers[names[stored]][stored]["shape"] == shape]
+        last = name.split(".")[-2:]
+        found = [stored for stored in found if stored.split(".")[-2:] == last] or found
     return found[0] if len(found) == 1 else None
 
 

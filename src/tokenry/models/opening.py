@@ -43,20 +43,52 @@ def load_pair(source: str | Path, *, device: str | None = None, dtype: str | tor
     return model.to(device).eval(), tokenizer
 
 
-def check_model(model: nn.Module, vocab_size: int, name: str) -> None:
+def load_folder(folder: str | Path, *, own_code: bool = False) -> tuple:
+    """Load a model folder of any kind by the library's Auto class for it: causal, encoder, sequence to sequence, VL.
+
+    Args:
+        own_code: run model code that lies in the folder. Only for folders you trust.
+
+    Returns:
+        (model in evaluation mode on the CPU, float32; tokenizer).
+
+    Raises:
+        FileNotFoundError: no model or no tokenizer in the folder.
+        ValueError: an architecture without a class, weights that are missing from the files, or broken ones.
+    """
+    import transformers
+
+    from tokenry.models.files import auto_class, bare_model
+
+    where, gguf = _locate(Path(folder))
+    auto = None if gguf else auto_class(bare_model(where, own_code=own_code).config)
+    if not own_code and auto in (None, transformers.AutoModelForCausalLM):
+        return load_pair(where, device="cpu")
+    with quiet_library():
+        model = _whole(
+            auto or transformers.AutoModelForCausalLM, where, dtype=torch.float32, trust_remote_code=own_code
+        )
+        return model.eval(), _load_tokenizer(where, None)
+
+
+def check_model(model: nn.Module, vocab_size: int, name: str, *, causal: bool = True) -> None:
     """Refuse a model that cannot be scored with a vocabulary of `vocab_size` ids.
+
+    Args:
+        causal: it must give the next token; off, only rows and numbers are looked at.
 
     Raises:
         ValueError: not a causal language model, fewer rows than ids, or weights that are NaN or infinite.
     """
     config = getattr(model, "config", None)
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    if config is None or head is None or getattr(config, "is_encoder_decoder", False):
+    if causal and (config is None or head is None or getattr(config, "is_encoder_decoder", False)):
         raise ValueError(
             f"{name}: {type(model).__name__} is not a causal language model (it has no head that gives the next "
             "token). Give a model that AutoModelForCausalLM opens."
         )
-    rows = {"embedding": model.get_input_embeddings().weight.shape[0], "head": head.weight.shape[0]}
+    rows = {"embedding": model.get_input_embeddings().weight.shape[0]}
+    rows |= {} if head is None else {"head": head.weight.shape[0]}
     for what, n_rows in rows.items():
         if n_rows < vocab_size:
             raise ValueError(
@@ -184,11 +216,15 @@ def _load_model(where: str, gguf: str | None, dtype: str | torch.dtype) -> nn.Mo
             "installed transformers knows, without code from the hub. Upgrade transformers, or convert the model."
         ) from None
     _check_architecture(where, config)
-    model, facts = AutoModelForCausalLM.from_pretrained(
-        where, config=config, dtype=dtype, trust_remote_code=False, output_loading_info=True
-    )
-    if facts["missing_keys"]:
-        missing = sorted(facts["missing_keys"])
+    return _whole(AutoModelForCausalLM, where, config=config, dtype=dtype, trust_remote_code=False)
+
+
+def _whole(auto: type, where: str, **options) -> nn.Module:
+    """Open with an Auto class and refuse a model some of whose weights would be random."""
+    model, facts = auto.from_pretrained(where, output_loading_info=True, **options)
+    # An encoder is often saved without the pooler, which the library then makes anew; no token passes through it.
+    missing = sorted(key for key in facts["missing_keys"] if "pooler." not in f".{key}")
+    if missing:
         raise ValueError(
             f"{where}: {len(missing)} weights are not in the files (first: {missing[0]}) and would be random. "
             "Give the complete folder."
@@ -210,7 +246,7 @@ def _check_architecture(where: str, config: object) -> None:
         what = ", ".join(names) or config.model_type
         raise ValueError(
             f"{where}: {what} is not a causal language model; need one that gives the next token (…ForCausalLM). "
-            "Encoders and encoder-decoders are not adapted."
+            "Other kinds are not scored here; tokenry transplant without --eval moves their folders."
         )
 
 

@@ -4,10 +4,40 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+Result = TypeVar("Result")
+
+
+def count() -> int:
+    """Number of processes that train together; 1 unless `accelerate launch` or torchrun started more."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Number of this process among those that `accelerate launch` or torchrun started; 0 when it is alone."""
+    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+
+
+def own_device(device: str | None) -> str | None:
+    """The device of this process: the one named, else, among several processes with CUDA, the card of its number."""
+    if device is None and count() > 1 and torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return device
+
+
+def one_after_another(work: Callable[[], Result], *, on_cpu: bool) -> Result:
+    """The result of `work`, done by the first process before the others begin it (alone: simply done)."""
+    if count() <= 1:
+        return work()
+    from accelerate import Accelerator
+
+    with Accelerator(cpu=on_cpu).main_process_first():
+        return work()
 
 
 class Processes:
@@ -20,7 +50,7 @@ class Processes:
 
     def __init__(self, model: nn.Module) -> None:
         self.count, self.rank, self.model, self._accelerator = 1, 0, model, None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if count() > 1:
             from accelerate import Accelerator
 
             on_cpu = next(model.parameters()).device.type == "cpu"

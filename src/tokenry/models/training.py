@@ -40,6 +40,7 @@ class FitConfig:
         seed: set before the first step, for dropout; the data have their own.
         groups: model -> parameter groups, dicts with "params" and optionally "rate" and "weight_decay".
         save_every: steps between states on disk; None saves at the end and on interruption only. Needs `resume`.
+        floor: share of the rate that "linear" and "cosine" end at.
         dtype: "bfloat16" runs the forward pass under autocast in it; None or "float32" as the weights are.
     """
 
@@ -55,6 +56,7 @@ class FitConfig:
     groups: Callable[[nn.Module], list[dict]] | None = None
     save_every: int | None = None
     dtype: str | None = None
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -157,7 +159,8 @@ def rate_at(step: int, *, steps: int, config: FitConfig) -> float:
     if config.schedule == "constant":
         return 1.0
     done = (step - config.warmup) / max(1, steps - config.warmup)
-    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    share = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.floor + (1 - config.floor) * share
 
 
 def default_groups(model: nn.Module) -> list[dict]:

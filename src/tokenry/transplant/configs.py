@@ -9,6 +9,12 @@ from tokenry.transplant.planning import Plan
 
 _ROLE_KEYS = {f"{role}_token_id": role for role in ("bos", "eos", "pad", "unk", "sep", "cls", "mask")}
 _ONE_ID = {"decoder_start_token_id": "bos", "forced_bos_token_id": "bos", "forced_eos_token_id": "eos"}
+_MEDIA = tuple(
+    f"{what}_token_{kind}"
+    for what in ("image", "video", "audio", "vision_start", "vision_end", "boi", "eoi")
+    for kind in ("id", "index")
+)
+"""Tokens whose place pictures or sound take: without them a model is deaf or blind."""
 _ID_LISTS = ("suppress_tokens", "begin_suppress_tokens")
 # A role that the old file does not name is written only for these.
 _ALWAYS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -36,7 +42,7 @@ def moved_ids(config: dict, plan: Plan, *, old: Vocab, to: Vocab, n_rows: int, g
         generation: whether it is the generation configuration.
     """
     values, lost = {}, []
-    for key, role in {**_ROLE_KEYS, **_ONE_ID}.items():
+    for key, role in {**_ROLE_KEYS, **_ONE_ID, **dict.fromkeys(_MEDIA, "")}.items():
         value = config.get(key)
         own = [to.specials[role]] if role in to.specials and key in _ROLE_KEYS else []
         if value is None:
@@ -64,6 +70,13 @@ def moved_ids(config: dict, plan: Plan, *, old: Vocab, to: Vocab, n_rows: int, g
         if kept or ids:
             values[key] = sorted(kept) or None
     return Updates(values, lost)
+
+
+def missing_ids(config: dict, plan: Plan, *, old: Vocab, to: Vocab) -> list[str]:
+    """Names of the keys whose token a model cannot do without, and which the new vocabulary does not have."""
+    keys = (*_MEDIA, *(("decoder_start_token_id",) if config.get("is_encoder_decoder") else ()))
+    named = {key: config[key] for key in keys if isinstance(config.get(key), int)}
+    return [f"{key} {i}" for key, i in named.items() if _becomes(plan, old, to, i) is None]
 
 
 def _becomes(plan: Plan, old: Vocab, to: Vocab, old_id: int | None) -> int | None:

@@ -88,3 +88,32 @@ def expand_ids(ids_BT: np.ndarray, pieces: list[list[int]], n_old: int) -> tuple
         offsets = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         old_BS[row, : n.sum()] = flat[np.repeat(starts[ids], n) + offsets]
     return old_BS, ends_BT
+
+
+def paired_distilled_loss(
+    teacher: nn.Module, *, weight: float = 1.0
+) -> Callable[[nn.Module, dict], tuple[Tensor, dict]]:
+    """`distilled_loss` for any two tokenizers: batches of `pairing.draw_pairs`, states compared where chunks end.
+
+    Paper: Token Distillation (arXiv 2505.20133), section 3; the alignment is that of arXiv 2503.20083.
+    """
+    teacher.eval()
+
+    def loss(model: nn.Module, batch: dict) -> tuple[Tensor, dict]:
+        ids_BT = batch["input_ids"]
+        output = model(input_ids=ids_BT, output_hidden_states=True, use_cache=False)
+        targets_N = batch["labels"][:, 1:].flatten()
+        n_targets = int((targets_N >= 0).sum())
+        logits_NV = output.logits[:, :-1].flatten(0, 1).float()
+        total = nn.functional.cross_entropy(logits_NV, targets_N, ignore_index=-100, reduction="sum")
+        with torch.no_grad():
+            seen = teacher(input_ids=batch["teacher_ids"], output_hidden_states=True, use_cache=False).hidden_states[-1]
+        ends_BT = torch.zeros_like(ids_BT)
+        mask_BT = torch.zeros(ids_BT.shape, dtype=torch.bool, device=ids_BT.device)
+        rows, chunks = batch["usable"].nonzero(as_tuple=True)
+        own, theirs = (side[rows, chunks] for side in batch["ends"])
+        ends_BT[rows, own], mask_BT[rows, own] = theirs, True
+        near = hidden_state_loss(output.hidden_states[-1], seen, ends_BT, mask_BT)
+        return total / max(1, n_targets) + weight * near, {"tokens": n_targets, "hidden": float(near.detach())}
+
+    return loss

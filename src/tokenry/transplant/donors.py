@@ -5,13 +5,16 @@ Factorization (Levy & Goldberg 2014) for vectors from counts.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind, Vocab
-from tokenry.transplant.omp import combine, held_out_anchors, matching_pursuit
+from tokenry.transplant.heuristics import POSITIONS, check_norm, normed, piece_weights
+from tokenry.transplant.interpolation import solve_weights
+from tokenry.transplant.omp import combine, floats, held_out_anchors, matching_pursuit, restriction_cost
 from tokenry.transplant.planning import Gap, Rows
 
 _LEVEL = 0.05
@@ -25,10 +28,15 @@ def omp(
     tolerance: float = 1e-4,
     form: str = "auto",
     normalize: bool = False,
+    centre: bool = False,
+    ridge: float = 0.0,
+    norm: str = "none",
+    head: str = "omp",
     max_residual: float = 0.95,
     untrained_quantile: float = 0.01,
     max_anchors: int | None = None,
     memory_mb: int = 1024,
+    candidates: int | None = None,
     device: str | None = None,
 ) -> Rows:
     """Write each new token's donor row as at most `k` shared tokens' donor rows; the same weights make its base row.
@@ -40,35 +48,65 @@ def omp(
         k: picks a token. None takes the least of 4, 8, 16, 32 and 64 that rebuilds held-out shared tokens within 0.05
             of the best cosine where `base` rows are given, else 64 (the paper's). Either way at most a quarter of the
             shared tokens: more fits noise.
-        tolerance, form, normalize, memory_mb: see omp.matching_pursuit.
+        tolerance, form, normalize, memory_mb, candidates: see omp.matching_pursuit; with `candidates`, `info` holds the
+            median residual with and without them on 64 tokens.
+        centre: pursue in the donor's space less the mean of the shared tokens, with weights that sum to 1: the row then
+            does not depend on where either space has its origin.
+        ridge: weights of the picks are found anew with this share of their mean squared length on the diagonal.
+        norm: "match" scales the row to the median norm of old rows of as many bytes; needs `base` rows.
+        head: "omp", or "first", "last", "mean", "weighted": the head's rows from the old pieces; it then gets a matrix
+            of its own.
         max_residual: most of the donor row's norm that may stay unexplained.
         untrained_quantile: donor rows whose norm lies below this quantile of the ordinary rows count as untrained.
         max_anchors: keep only the first so many shared tokens by old id (the most frequent in most vocabularies).
         device: run the GEMM form in torch there; None works in numpy.
 
     Raises:
-        ValueError: without donor rows, or when the vocabularies share no ordinary token.
+        ValueError: without donor rows, when the vocabularies share no ordinary token, or for an unknown choice.
 
     Paper: arXiv 2506.06607. Differs from its code: anchors by bytes, no specials or half characters among them, zero
-    and untrained rows left out, an early stop, the choice of k, and the fallbacks above.
+    and untrained rows left out, an early stop, the choice of k, the fallbacks, and the four options after `normalize`.
     """
-    if gap.donor is None:
-        raise ValueError(
-            "Method 'omp' needs donor rows over the new vocabulary: pass donor=rows of a model with this tokenizer, "
-            "or count them on your text: transplant.donor_rows_from_text(vocab, texts, width=128). "
-            "Without either, use method 'pieces'."
-        )
-    anchors = _trained_anchors(gap, untrained_quantile, max_anchors)
+    _check_choices(gap, norm, head)
+    anchors = trained_anchors(gap, untrained_quantile, max_anchors)
     options = {"tolerance": tolerance, "normalize": normalize, "memory_mb": memory_mb}
     k, info = _picks(gap, anchors, k, options)
-    solve = {**options, "k": k, "form": form, "device": device}
-    rows, kinds, made = _pursue(gap, gap.donor, anchors, solve, max_residual, untrained_quantile)
+    info |= _restricted(gap, anchors[0], {**options, "k": k}, candidates, quantile=untrained_quantile)
+    options["candidates"] = candidates
+    solve = {**options, "k": k, "form": form, "device": device, "centre": centre, "ridge": ridge}
+    parts = {"anchors": anchors, "solve": partial(_solve, **solve), "name": "omp"}
+    parts |= {"quantile": untrained_quantile, "max_residual": max_residual}
+    rows, kinds, made = pursued_rows(gap, gap.donor, **parts)
     info |= made
-    head = None
-    if gap.donor_head is not None:
-        head, _, made = _pursue(gap, gap.donor_head, anchors, solve, max_residual, untrained_quantile)
+    head_rows = None
+    if head != "omp":
+        head_rows = [piece_weights(gap.old, ids, head) if ids else ([], []) for ids in gap.pieces]
+    elif gap.donor_head is not None:
+        head_rows, _, made = pursued_rows(gap, gap.donor_head, **parts)
         info |= {f"head_{name}": value for name, value in made.items()}
-    return Rows(rows, kinds, head, info=info)
+    rows = normed(gap, rows, norm=norm, info=info)
+    return Rows(rows, kinds, head_rows, untie=head != "omp", info=info)
+
+
+def _restricted(gap: Gap, anchors: np.ndarray, options: dict, candidates: int | None, *, quantile: float) -> dict:
+    """What the restriction to some candidates does to the residual; nothing where there is none."""
+    if candidates is None:
+        return {}
+    trained = gap.ids[trained_targets(gap, gap.donor, quantile)]
+    given = floats(gap.donor[trained]), floats(gap.donor[anchors])
+    return restriction_cost(*given, candidates=candidates, seed=gap.seed, **options)
+
+
+def _check_choices(gap: Gap, norm: str, head: str) -> None:
+    if gap.donor is None:
+        raise ValueError(
+            "Method 'omp' needs donor rows over the new vocabulary: pass donor=rows of a model with this tokenizer "
+            "(--donor M), or count them on your text: transplant.donor_rows_from_text(vocab, texts, width=128). "
+            "Without either, use method 'pieces'."
+        )
+    if head not in ("omp", *POSITIONS):
+        raise ValueError(f"head={head!r} is unknown; need 'omp' or one of {', '.join(POSITIONS)}.")
+    check_norm(gap, norm)
 
 
 def _picks(gap: Gap, anchors, asked: int | None, options: dict) -> tuple[int, dict]:
@@ -179,7 +217,12 @@ def _positive_information(counts):
     return table
 
 
-def _trained_anchors(gap: Gap, quantile: float, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+def trained_anchors(gap: Gap, quantile: float, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """New and old ids of the shared tokens whose donor row is trained, the first `most` by old id.
+
+    Raises:
+        ValueError: when there is none.
+    """
     new_ids, old_ids = gap.match.anchors(gap.old, gap.new)
     trained = _norms(gap.donor, new_ids) > _floor(gap, gap.donor, quantile)
     new_ids, old_ids = new_ids[trained], old_ids[trained]
@@ -190,6 +233,11 @@ def _trained_anchors(gap: Gap, quantile: float, most: int | None) -> tuple[np.nd
         )
     keep = np.argsort(old_ids, kind="stable")[:most]
     return new_ids[keep], old_ids[keep]
+
+
+def trained_targets(gap: Gap, donor: np.ndarray, quantile: float) -> np.ndarray:
+    """Positions in `gap.ids` whose donor row is trained: longer than `quantile` of the ordinary rows, and than 0."""
+    return np.flatnonzero(_norms(donor, gap.ids) > _floor(gap, donor, quantile))
 
 
 def _norms(rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -203,35 +251,66 @@ def _floor(gap: Gap, donor: np.ndarray, quantile: float) -> float:
     return float(np.quantile(norms, quantile)) if norms.size and quantile > 0 else 0.0
 
 
-def _pursue(gap: Gap, donor: np.ndarray, anchors, solve: dict, max_residual: float, quantile: float):
-    """Rows, kinds and facts of one matrix."""
+def pursued_rows(
+    gap: Gap,
+    donor: np.ndarray,
+    *,
+    anchors: tuple[np.ndarray, np.ndarray],
+    solve: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    quantile: float,
+    max_residual: float = float("inf"),
+    name: str = "mixed",
+) -> tuple[list, np.ndarray, dict]:
+    """Rows, kinds and facts of one matrix: combinations of shared tokens where they can be had, pieces elsewhere.
+
+    Args:
+        anchors: new and old ids of the shared tokens.
+        solve: targets (B, D) and anchors (N, D) of the donor -> picks (B, K), -1 for none, and weights (B, K).
+        quantile: see trained_targets. max_residual: see omp. name: of the count of rows, as `<name>_rows`.
+    """
     donor = donor if donor.dtype == np.float64 else donor.astype(np.float32, copy=False)
-    norms = _norms(donor, gap.ids)
-    tried = np.flatnonzero(norms > _floor(gap, donor, quantile))
+    tried = trained_targets(gap, donor, quantile)
     targets, atoms = donor[gap.ids[tried]], donor[anchors[0]]
-    picks, weights = _solve(targets, atoms, **solve)
-    residual = np.ones(gap.ids.size)
-    residual[tried] = np.linalg.norm(targets - combine(picks, weights, atoms), axis=1) / np.maximum(norms[tried], 1e-30)
+    picks, weights = solve(targets, atoms)
+    residual = np.linalg.norm(targets - combine(picks, weights, atoms), axis=1)
+    residual /= np.maximum(_norms(donor, gap.ids[tried]), 1e-30)
     rows = [(ids, np.full(len(ids), 1 / len(ids))) if ids else ([], []) for ids in gap.pieces]
     kinds = np.array([RowKind.COMBINE if ids else RowKind.MEAN for ids in gap.pieces], dtype=np.uint8)
-    kept = residual[tried] <= max_residual
+    kept = residual <= max_residual
     for n, own_picks, own_weights in zip(tried[kept], picks[kept], weights[kept], strict=True):
         taken = own_picks >= 0
         rows[n] = (anchors[1][own_picks[taken]], own_weights[taken])
         kinds[n] = RowKind.COMBINE
     info = {
-        "omp_rows": int(kept.sum()),
+        f"{name}_rows": int(kept.sum()),
         "untrained_donor_rows": int(gap.ids.size - tried.size),
         "beyond_residual": int((~kept).sum()),
     }
     if tried.size:
-        quantiles = np.quantile(residual[tried], [0.1, 0.5, 0.9])
+        quantiles = np.quantile(residual, [0.1, 0.5, 0.9])
         info.update({f"residual_p{p}": float(q) for p, q in zip((10, 50, 90), quantiles, strict=True)})
         info["weights_l1_median"] = float(np.median(np.abs(weights).sum(axis=1)))
     return rows, kinds, info
 
 
-def _solve(targets, atoms, *, device: str | None, form: str, **options) -> tuple[np.ndarray, np.ndarray]:
+def _solve(targets, atoms, *, centre: bool, ridge: float, **options) -> tuple[np.ndarray, np.ndarray]:
+    """The pursuit, and where it is asked weights of its picks found anew."""
+    if not centre and not ridge:
+        return _pursuit(targets, atoms, **options)
+    if not centre:
+        picks, _ = _pursuit(targets, atoms, **options)
+        return picks, solve_weights(targets, atoms, picks, ridge=ridge)
+    middle = atoms.mean(axis=0)
+    targets, atoms = targets - middle, atoms - middle
+    # One more coordinate, the same for all, makes the pursuit look for weights that sum to 1: it counts as much as any
+    # other one does.
+    size = max(float(np.sqrt(np.square(atoms).mean())), 1e-12)
+    lifted = (np.pad(rows, ((0, 0), (0, 1)), constant_values=size) for rows in (targets, atoms))
+    picks, _ = _pursuit(*lifted, **options)
+    return picks, solve_weights(targets, atoms, picks, ridge=ridge, sum_to_one=True)
+
+
+def _pursuit(targets, atoms, *, device: str | None, form: str, **options) -> tuple[np.ndarray, np.ndarray]:
     if device is None:
         return matching_pursuit(targets, atoms, form=form, **options)
     import torch

@@ -1,25 +1,28 @@
-"""Heal a model after its tokens were changed: a short training with a bits-per-byte curve.
+"""Heal a model after its tokens were changed: a short training in stages, with a bits-per-byte curve.
 
-Papers: Fast Vocabulary Transfer (arXiv 2402.09977); Cabrita (arXiv 2308.11878).
+Papers: Fast Vocabulary Transfer (arXiv 2402.09977); Cabrita (arXiv 2308.11878); Approximate Likelihood Matching
+(arXiv 2503.20083) and Token Distillation (arXiv 2505.20133) as objectives.
 """
 
 import json
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from tokenry.core.runs import atomic_write
-from tokenry.models.batches import Packs, draw, pack, tokenise
+from tokenry.models.checkpoints import load_weights
 from tokenry.models.lm import LM
-from tokenry.models.partial import freeze
+from tokenry.models.processes import count, rank
 from tokenry.models.training import FitConfig, FitResult, Loss, fit, flops, next_token_loss
 from tokenry.transplant.distilling import Teacher, distilled_loss
+from tokenry.transplant.objectives import OBJECTIVES, Course, check_objective, course, stage_share
 from tokenry.transplant.scoring import measure
+from tokenry.transplant.stages import Stage, scaled, training_part
 
-OBJECTIVES = ("next-token", "distil")
+__all__ = ["OBJECTIVES", "HealConfig", "Healed", "default_rate", "heal", "loss_of", "step_flops"]
+
 REFERENCE_WIDTH, REFERENCE_RATE = 64, 3e-3
 """The rate that worked at width 64; it falls with 1/width, as the size of an update that a layer can bear does."""
 
@@ -39,9 +42,25 @@ class HealConfig:
     """rows of embedding and head learn this much faster than the body."""
     rows_first: int = 0
     """steps that train only rows of embedding and head before all weights train."""
+    stages: tuple[Stage, ...] = ()
+    """what trains when, in place of `steps` and `rows_first`; see stages.parse_stages."""
+    lora_rank: int = 16
+    """width of the low-rank additions."""
     objective: str = "next-token"
+    """next-token, distil (hidden states too), alm (likelihoods across tokenizers), or token-distil (hidden states in
+    snippets, in the stage "rows"; later stages learn the next token)."""
     weight: float = 1.0
-    """of the hidden-state term."""
+    """of the hidden-state term of distil; 0 leaves the next token out of token-distil."""
+    temperature: float = 100.0
+    """alm: what log-probabilities are divided by."""
+    threshold: float = 0.1
+    """alm: least chance of white space at which the teacher's chunk may end."""
+    alm_hidden: float = 0.0
+    """alm: weight of a hidden-state term."""
+    stop_patience: int | None = None
+    """end a stage after so many points of the curve without a gain of `stop_delta`; None: never."""
+    stop_delta: float = 0.002
+    """bits per byte that count as a gain."""
     evaluations: int = 5
     """points of the curve after the first."""
     dtype: str | None = None
@@ -51,7 +70,14 @@ class HealConfig:
     @property
     def tokens(self) -> int:
         """Tokens read in all steps."""
-        return self.steps * self.batch * self.length
+        return sum(stage.steps for stage in self.plan) * self.batch * self.length
+
+    @property
+    def plan(self) -> tuple[Stage, ...]:
+        """The stages, those of `steps` and `rows_first` where none are named."""
+        first = min(self.rows_first, self.steps)
+        made = self.stages or (Stage("rows", first), Stage("all", self.steps - first))
+        return tuple(stage for stage in made if stage.steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +86,8 @@ class Healed:
 
     lm: LM
     curve: list[dict]
-    """step, tokens, bytes, flops, cpu_seconds, bits_per_byte on the validation texts; the first point is before."""
+    """step, stage, tokens, bytes, flops, cpu_seconds, bits_per_byte on the validation texts (and bits_per_byte.NAME on
+    further ones); the first point is before."""
     flops: float
     steps: int
     seconds: float
@@ -77,108 +104,147 @@ def heal(
     texts: list[str],
     *,
     config: HealConfig,
-    validation: list[str] = (),
+    validation: list[str] | dict[str, list[str]] = (),
     compute: float | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teacher | LM | None = None,
     folder: Path | None = None,
     segment_bytes: int = 512,
     label: str = "healing",
+    rows: Sequence[int] | None = None,
 ) -> Healed:
-    """Train `lm` in place on `texts`.
+    """Train `lm` in place on `texts`, stage after stage.
 
     Args:
         lm: the model; its weights change.
-        texts: documents, packed end to end and gone round as often as the steps need.
-        config: see HealConfig; `config.steps` = 0 trains nothing.
-        validation: texts for the curve, scored before, on the way and after; none: no curve.
-        compute: floating-point operations to spend; replaces `config.steps` by the number of steps nearest to it.
-        teacher: the original model and its pieces; needed by the objective "distil".
+        texts: documents, gone round as often as the steps need.
+        config: see HealConfig; no steps train nothing.
+        validation: texts for the curve, scored before, on the way and after; none: no curve. A dict scores several
+            kinds of text, the first of which decides when a stage has come to rest.
+        compute: floating-point operations to spend; the stages grow or shrink to it in proportion.
+        teacher: the original model; needed by all objectives but next-token. For a vocabulary made by extension
+            "distil" also takes a Teacher with the pieces of each token.
         folder: where the state to resume from lies; a state found there is continued.
         segment_bytes: the curve scores texts in segments of this many bytes.
         label: of the progress line.
+        rows: ids whose rows train in the stages "rows" and "lora"; None: all rows.
 
     Raises:
-        ValueError: an unknown objective, "distil" without a teacher, nothing to train on.
+        ValueError: an unknown objective, no teacher for one that needs it, nothing to train on.
         KeyboardInterrupt: after the state was saved in `folder`.
     """
-    from tokenry.core.choosing import suggest
-
-    if config.objective not in OBJECTIVES or (config.objective == "distil" and teacher is None):
-        raise ValueError(
-            f"objective {config.objective!r} cannot be used here.{suggest(config.objective, OBJECTIVES)} Need one of "
-            f"{', '.join(OBJECTIVES)}; distil also needs the original model and an extended vocabulary (--keep-old)."
-        )
-    per_step = step_flops(lm, config, teacher)
-    steps = config.steps if compute is None else max(1, round(compute / per_step))
-    bos = lm.bos
-    documents = tokenise(lm.vocab, texts)
-    packs = pack(documents, length=config.length, bos=bos, eos=lm.start if bos is None else None)
-    batches = draw(packs, batch_size=config.batch, seed=config.seed, device=lm.device)
-    curve = _Curve(
-        lm, list(validation), segment_bytes, config, steps, folder,
-        flops_per_step=per_step, bytes_per_step=config.batch * _mean_bytes(lm, packs),
-    )  # fmt: skip
-    curve.point(0, 0.0)
-    if steps == 0:
+    check_objective(config.objective, teacher)
+    stages = list(config.plan)
+    kinds = validation if isinstance(validation, dict) else {"": list(validation)}
+    if not stages:
+        curve = _Curve(lm, kinds, segment_bytes, config, folder)
+        curve.point(0, "", [0.0] * 4)
         return Healed(lm, curve.points, 0.0, 0, 0.0, 0.0)
-    phases = _train(
-        lm, batches, loss_of(config, teacher), steps, config=config, curve=curve, folder=folder, label=label
-    )
-    done = sum(phase.steps for phase in phases)
-    seconds, cpu = (sum(getattr(phase, key) for phase in phases) for key in ("seconds", "cpu_seconds"))
-    return Healed(lm, curve.points, per_step * done, done, seconds, cpu)
+    courses = _courses(lm, texts, stages, config=config, teacher=teacher, rows=rows)
+    costs = [_cost(lm, config, stage, learned) for stage, learned in zip(stages, courses, strict=True)]
+    if compute is not None:
+        kept = config.plan
+        stages = scaled(kept, costs, compute)
+    curve = _Curve(lm, kinds, segment_bytes, config, folder)
+    curve.point(0, "", [0.0] * 4)
+    run = _Stages(lm, config, curve, rows, folder, label)
+    total = sum(stage.steps for stage in stages)
+    for number, (stage, learned, cost) in enumerate(zip(stages, courses, costs, strict=True)):
+        if stage.steps:
+            run.train(number, stage, learned, cost=cost, total=total)
+    return Healed(lm, curve.points, run.spent[2], run.steps, run.seconds, run.spent[3])
+
+
+def _courses(
+    lm: LM, texts: list[str], stages: Sequence[Stage], *, config: HealConfig, teacher: object,
+    rows: Sequence[int] | None,
+) -> list[Course]:  # fmt: skip
+    """What each stage learns from; stages with the same objective share it."""
+    made: dict[str, Course] = {}
+    for stage in stages:
+        name = _objective(config, stage)
+        if name not in made:
+            how = replace(config, objective=name)
+            made[name] = course(lm, texts, config=how, teacher=None if name == "next-token" else teacher, rows=rows)
+    return [made[_objective(config, stage)] for stage in stages]
+
+
+def _objective(config: HealConfig, stage: Stage) -> str:
+    """Token distillation is for new rows; what trains more than rows learns the next token."""
+    return "next-token" if config.objective == "token-distil" and stage.what != "rows" else config.objective
+
+
+def _cost(lm: LM, config: HealConfig, stage: Stage, learned: Course) -> float:
+    length = max(1, round(learned.tokens / config.batch))
+    return flops(lm.model, learned.tokens, length=length) * stage_share(stage.what) + learned.teacher_flops
 
 
 def loss_of(config: HealConfig, teacher: Teacher | None) -> Loss:
-    """The loss that `config.objective` names."""
+    """The loss that `config.objective` names, for packed sequences."""
     return next_token_loss if config.objective == "next-token" else distilled_loss(teacher, weight=config.weight)
 
 
-def _train(
-    lm: LM, batches: Callable, loss: Loss, steps: int, *,
-    config: HealConfig, curve: "_Curve", folder: Path | None, label: str,
-) -> list[FitResult]:  # fmt: skip
-    """Rows first where asked, then everything; each phase has its own state, warm-up and decay."""
-    rate = config.rate or default_rate(lm.model)
-    rows = _row_names(lm.model)
-    results, start = [], 0
-    for name, n_steps in (("rows", min(config.rows_first, steps)), ("all", steps - min(config.rows_first, steps))):
-        if n_steps == 0:
-            continue
+class _Stages:
+    """Where a healing stands between its stages."""
+
+    def __init__(
+        self, lm: LM, config: HealConfig, curve: "_Curve", rows: Sequence[int] | None, folder: Path | None, label: str
+    ) -> None:
+        self.lm, self.config, self.curve, self.rows, self.folder, self.label = lm, config, curve, rows, folder, label
+        self.steps, self.seconds = 0, 0.0
+        self.spent = [0.0, 0.0, 0.0, 0.0]
+        """tokens, bytes, operations and CPU seconds of the stages done."""
+
+    def train(self, number: int, stage: Stage, learned: Course, *, cost: float, total: int) -> None:
+        """One stage, with a warm-up, a decay and a state of its own."""
+        config, lm, before, start = self.config, self.lm, list(self.spent), self.steps
+        each = (learned.tokens, learned.n_bytes, cost)
+        parts = max(1, round(max(1, config.evaluations) * stage.steps / total))
+        marks = {round(stage.steps * (i + 1) / parts) for i in range(parts)}
+
+        def amounts(step: int, cpu_seconds: float) -> list[float]:
+            return [old + step * new for old, new in zip(before, each, strict=False)] + [before[3] + cpu_seconds]
+
+        def after(step: int, entry: dict) -> bool:
+            if step not in marks:
+                return False
+            self.curve.point(start + step, stage.what, amounts(step, entry["cpu_seconds"]))
+            return step < stage.steps and self.curve.at_rest(start, start + step)
+
+        only_input = config.objective == "token-distil" and config.weight == 0
+        with training_part(
+            lm.model, stage.what, rows=self.rows, rank=config.lora_rank, seed=config.seed, only_input=only_input
+        ):
+            result = self._fitted(number, stage, learned, after)
+        self.steps += result.steps
+        self.seconds += result.seconds
+        self.spent = amounts(result.steps, result.cpu_seconds)
+
+    def _fitted(self, number: int, stage: Stage, learned: Course, after: object) -> FitResult:
+        config = self.config
+        place = self.folder / f"{number}-{stage.what}" if self.folder else None
+        ended = place and place / "ended.json"
+        if ended and ended.is_file():  # stopped early: `fit` would go on
+            facts = json.loads(ended.read_text())
+            load_weights(place, self.lm.model)
+            return FitResult([], facts["seconds"], facts["cpu_seconds"], facts["tokens"], facts["steps"])
+        rate = stage.rate or config.rate or default_rate(self.lm.model)
         settings = FitConfig(
-            rate=rate, warmup=max(1, n_steps // 20), seed=config.seed, dtype=config.dtype,
-            groups=lambda model: _groups(model, rate, config.row_ratio), save_every=max(1, n_steps // 10),
+            rate=rate, warmup=max(1, stage.steps // 20), seed=config.seed, dtype=config.dtype,
+            groups=lambda model: _groups(model, rate, config.row_ratio), save_every=max(1, stage.steps // 10),
         )  # fmt: skip
-        spent = sum(result.cpu_seconds for result in results)
-
-        def after(step: int, entry: dict, start: int = start, spent: float = spent) -> None:
-            curve.point(start + step, entry["cpu_seconds"] + spent)
-
-        with freeze(lm.model, but=rows) if name == "rows" else nullcontext():
-            results.append(
-                fit(
-                    lm.model,
-                    lambda number, start=start: batches(start + number),
-                    loss,
-                    steps=n_steps,
-                    config=settings,
-                    on_step=after,
-                    resume=folder / name if folder else None,
-                    label=label,
-                )
-            )
-        start += n_steps
-    return results
-
-
-def _row_names(model: nn.Module) -> list[str]:
-    """Names of the embedding and the head among the parameters (one name where they are shared)."""
-    tables = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    return [name for name, parameter in model.named_parameters() if id(parameter) in tables]
+        start = self.steps * count()  # each process takes a batch of its own in every step
+        result = fit(
+            self.lm.model, lambda n: learned.batches(start + n), learned.loss, steps=stage.steps, config=settings,
+            on_step=after, resume=place, label=f"{self.label}: {stage.what}" if number else self.label,
+        )  # fmt: skip
+        if ended and result.steps < stage.steps and rank() == 0:
+            kept = ("seconds", "cpu_seconds", "tokens", "steps")
+            atomic_write(ended, json.dumps({name: getattr(result, name) for name in kept}))
+        return result
 
 
 def step_flops(lm: LM, config: HealConfig, teacher: Teacher | None = None) -> float:
-    """Floating-point operations of one training step; a teacher's forward pass over the old tokens included."""
+    """Floating-point operations of one step that trains all; a teacher's forward pass over the old tokens included."""
     n_tokens = config.batch * config.length
     own = flops(lm.model, n_tokens, length=config.length)
     if config.objective != "distil" or teacher is None:
@@ -196,39 +262,36 @@ def _groups(model: nn.Module, rate: float, row_ratio: float) -> list[dict]:
     ]
 
 
-def _mean_bytes(lm: LM, packs: Packs) -> float:
-    """Bytes of text in one sequence, on average."""
-    return float(lm.vocab.byte_lengths[packs.ids].sum(1).mean()) if len(packs) else 0.0
-
-
 class _Curve:
     """Bits per byte on the way; kept on disk beside the state, so that a resumed run has the whole curve."""
 
     def __init__(
-        self, lm: LM, texts: list[str], segment_bytes: int, config: HealConfig, steps: int, folder: Path | None, *,
-        flops_per_step: float, bytes_per_step: float,
-    ) -> None:  # fmt: skip
-        self.lm, self.texts, self.segment_bytes, self.config = lm, texts, segment_bytes, config
-        self.flops_per_step, self.bytes_per_step = flops_per_step, bytes_per_step
-        parts = max(1, config.evaluations)
-        self.marks = {0, *(round(steps * (i + 1) / parts) for i in range(parts))}
+        self, lm: LM, kinds: dict[str, list[str]], segment_bytes: int, config: HealConfig, folder: Path | None
+    ) -> None:
+        self.lm, self.kinds, self.segment_bytes, self.config = lm, kinds, segment_bytes, config
         self.file = None if folder is None else folder.with_name(f"{folder.name}-curve.json")
         known = self.file is not None and self.file.exists()
         self.points: list[dict] = json.loads(self.file.read_text()) if known else []
 
-    def point(self, step: int, cpu_seconds: float) -> None:
-        if not self.texts or step not in self.marks or any(p["step"] == step for p in self.points):
+    def point(self, step: int, stage: str, amounts: list[float]) -> None:
+        """Score the texts, unless this step is known; of several processes only the first does."""
+        if not any(self.kinds.values()) or rank() or any(p["step"] == step for p in self.points):
             return
-        scores = measure(self.lm, self.texts, segment_bytes=self.segment_bytes)
-        self.points.append(
-            {
-                "step": step,
-                "tokens": step * self.config.batch * self.config.length,
-                "bytes": step * self.bytes_per_step,
-                "flops": step * self.flops_per_step,
-                "cpu_seconds": cpu_seconds,
-                "bits_per_byte": scores.bits_per_byte().value,
-            }
-        )
+        tokens, n_bytes, spent, cpu_seconds = amounts
+        entry = {"step": step, "stage": stage, "tokens": tokens, "bytes": n_bytes, "flops": spent}
+        entry["cpu_seconds"] = cpu_seconds
+        for place, (kind, texts) in enumerate(self.kinds.items()):
+            name = f"bits_per_byte.{kind}" if place else "bits_per_byte"
+            if texts:
+                entry[name] = measure(self.lm, texts, segment_bytes=self.segment_bytes).bits_per_byte().value
+        self.points.append(entry)
         if self.file is not None:
             atomic_write(self.file, json.dumps(self.points))
+
+    def at_rest(self, start: int, step: int) -> bool:
+        """Whether none of the last `stop_patience` points of a stage gained `stop_delta` on the best before them."""
+        patience = self.config.stop_patience
+        values = [p["bits_per_byte"] for p in self.points if start <= p["step"] <= step]
+        if patience is None or len(values) <= patience:
+            return False
+        return min(values[-patience:]) > min(values[:-patience]) - self.config.stop_delta

@@ -1,15 +1,18 @@
 """New rows without data: zero, random, mean, and combinations of the old pieces a token is made of.
 
-Papers: Fast Vocabulary Transfer (Gee 2022); asymmetric rows (arXiv 2608.03494); TokenAdapt (arXiv 2505.09738) compares.
+Papers: Fast Vocabulary Transfer (Gee 2022); asymmetric rows (arXiv 2608.03494); AdaptiVocab (arXiv 2503.19693);
+TokenAdapt (arXiv 2505.09738) compares.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
 from tokenry.core.tokenmap import RowKind
-from tokenry.core.vocab import Kind
+from tokenry.core.vocab import Kind, Vocab
 from tokenry.transplant.planning import Gap, Rows
 
-POSITIONS = ("first", "last", "mean", "weighted")
+POSITIONS = ("first", "last", "mean", "weighted", "early", "late")
 
 
 def zero(gap: Gap) -> Rows:
@@ -53,7 +56,8 @@ def asymmetric(gap: Gap, *, input: str = "last", head: str = "weighted", norm: s
     The head gets a matrix of its own; the file grows by one embedding where the model had one for both.
 
     Args:
-        input, head: "first", "last", "mean", or "weighted" (by length in characters).
+        input, head: "first", "last", "mean", "weighted" (by length in characters), or "early" / "late": each piece
+            counts half as much as the one before / behind it.
         norm: as in `pieces`; for the input row only, a longer head row would only make its token likelier.
 
     Raises:
@@ -62,7 +66,68 @@ def asymmetric(gap: Gap, *, input: str = "last", head: str = "weighted", norm: s
     return _from_pieces(gap, input, head, norm, untie=input != head)
 
 
-def piece_weights(gap: Gap, ids: list[int], how: str) -> tuple[list[int], np.ndarray]:
+def first_last(gap: Gap, *, norm: str = "none") -> Rows:
+    """The last piece's row for the input, the first piece's for the head: where the body reads a word, and how the head
+    begins it. The head gets a matrix of its own; `norm` as in `pieces`."""
+    return _from_pieces(gap, "last", "first", norm, untie=True)
+
+
+def exponential(gap: Gap, *, rate: float = 1.0, norm: str = "none") -> Rows:
+    """Pieces weighted by place: exp(rate * i) for the input, so that the last counts most, exp(-rate * i) for the head.
+
+    Args:
+        rate: 0 is the mean of the pieces, infinity `first_last`.
+        norm: as in `pieces`; for the input row only.
+
+    Raises:
+        ValueError: a rate below 0.
+
+    Paper: AdaptiVocab (arXiv 2503.19693), from memory of its formula; its code was not at hand.
+    """
+    if not rate >= 0:
+        raise ValueError(f"rate={rate}; need 0 (the mean of the pieces) or more.")
+
+    def row(ids: list[int], sign: int) -> tuple[list[int], np.ndarray]:
+        steps = np.arange(len(ids) - 1, -1, -1) if sign > 0 else np.arange(len(ids))
+        weights = (steps == 0).astype(np.float64) if np.isinf(rate) else np.exp(-rate * steps)
+        return ids, weights / weights.sum()
+
+    rows, heads = ([row(ids, sign) if ids else ([], []) for ids in gap.pieces] for sign in (1, -1))
+    return _combined(gap, rows, heads, norm, untie=rate > 0)
+
+
+def normal(gap: Gap, *, scale: float = 1e-9) -> Rows:
+    """Rows drawn around the mean of the ordinary old rows with their covariance times `scale`, for input and head.
+
+    With the default they are the mean row but for a noise that tells tokens apart, which bounds what new tokens take
+    from old ones; it is what `resize_token_embeddings(mean_resizing=True)` of transformers does, there over all rows.
+
+    Args:
+        scale: 1 draws rows like the old ones; 0 is `mean`.
+
+    Raises:
+        ValueError: without `base` rows, or a scale below 0.
+    """
+    if gap.base is None or not scale >= 0:
+        raise ValueError(
+            f"Method 'john-hewitt' got base rows: {gap.base is not None}, scale={scale}; need the model's own rows "
+            "(plan(..., base=rows)) and a scale of 0 or more."
+        )
+    ordinary = np.flatnonzero(gap.old.kinds == Kind.NORMAL)
+
+    def drawn(base: np.ndarray, stream: int) -> np.ndarray:
+        rows = base[ordinary].astype(np.float64)
+        mean = rows.mean(axis=0)
+        values, directions = np.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+        noise = np.random.default_rng([gap.seed, stream]).standard_normal((gap.ids.size, rows.shape[1]))
+        return (mean + noise * np.sqrt(scale * np.maximum(values, 0)) @ directions.T).astype(np.float32)
+
+    head = None if gap.base_head is None else drawn(gap.base_head, 1)
+    made = _empty(gap, RowKind.MEAN)
+    return replace(made, dense=drawn(gap.base, 0), dense_head=head)
+
+
+def piece_weights(old: Vocab, ids: list[int], how: str) -> tuple[list[int], np.ndarray]:
     """Old ids and weights (sum 1) of one token's row."""
     if how == "first":
         return ids[:1], np.ones(1)
@@ -70,7 +135,10 @@ def piece_weights(gap: Gap, ids: list[int], how: str) -> tuple[list[int], np.nda
         return ids[-1:], np.ones(1)
     if how == "mean":
         return ids, np.full(len(ids), 1 / len(ids))
-    spelled = [gap.old.tokens[i] or b"" for i in ids]
+    if how in ("early", "late"):
+        weights = 2.0 ** -np.arange(len(ids))
+        return ids, (weights if how == "early" else weights[::-1]) / weights.sum()
+    spelled = [old.tokens[i] or b"" for i in ids]
     shares = _byte_shares(b"".join(spelled))
     ends = np.cumsum([len(piece) for piece in spelled])
     total = np.concatenate([[0.0], np.cumsum(shares)])
@@ -101,6 +169,23 @@ def matched_scales(gap: Gap, rows: list, base: np.ndarray) -> np.ndarray:
     return scales
 
 
+def check_norm(gap: Gap, norm: str) -> None:
+    """Raise ValueError for a `norm` that is not known, or for which the rows of the model are missing."""
+    if norm not in ("none", "match"):
+        raise ValueError(f"norm={norm!r} is unknown; need 'none' or 'match'.")
+    if norm == "match" and gap.base is None:
+        raise ValueError("norm='match' looks at the model's own rows; pass them: plan(..., base=rows).")
+
+
+def normed(gap: Gap, rows: list, *, norm: str, info: dict) -> list:
+    """The rows, scaled by `matched_scales` where norm is "match", which is then told in `info`."""
+    if norm != "match":
+        return rows
+    scales = matched_scales(gap, rows, gap.base)
+    info["norm_scale_median"] = float(np.median(scales)) if scales.size else 1.0
+    return [(ids, np.asarray(weights) * scale) for (ids, weights), scale in zip(rows, scales, strict=True)]
+
+
 def _byte_shares(data: bytes) -> np.ndarray:
     """What part of a character each byte is: 1/n in a character of n bytes, 1/2 in a fragment of one."""
     shares, start = np.full(len(data), 0.5), 0
@@ -124,16 +209,15 @@ def _from_pieces(gap: Gap, input: str, head: str, norm: str, untie: bool = False
     for value in (input, head):
         if value not in POSITIONS:
             raise ValueError(f"{value!r} is no way to combine pieces; need one of {', '.join(POSITIONS)}.")
-    if norm not in ("none", "match"):
-        raise ValueError(f"norm={norm!r} is unknown; need 'none' or 'match'.")
+    rows = [piece_weights(gap.old, ids, input) if ids else ([], []) for ids in gap.pieces]
+    heads = [piece_weights(gap.old, ids, head) if ids else ([], []) for ids in gap.pieces] if input != head else None
+    return _combined(gap, rows, heads, norm, untie)
+
+
+def _combined(gap: Gap, rows: list, heads: list | None, norm: str, untie: bool) -> Rows:
+    """Rows of pieces, with the mean row where there are none, and norms matched where that is asked."""
+    check_norm(gap, norm)
     kinds = np.array([RowKind.COMBINE if ids else RowKind.MEAN for ids in gap.pieces], dtype=np.uint8)
-    rows = [piece_weights(gap, ids, input) if ids else ([], []) for ids in gap.pieces]
-    head_rows = [piece_weights(gap, ids, head) if ids else ([], []) for ids in gap.pieces] if input != head else None
     info = {"pieces_per_new_token": float(np.mean([len(ids) for ids in gap.pieces])) if gap.pieces else 0.0}
-    if norm == "match":
-        if gap.base is None:
-            raise ValueError("norm='match' looks at the model's own rows; pass them: plan(..., base=rows).")
-        scales = matched_scales(gap, rows, gap.base)
-        rows = [(ids, np.asarray(weights) * scale) for (ids, weights), scale in zip(rows, scales, strict=True)]
-        info["norm_scale_median"] = float(np.median(scales)) if scales.size else 1.0
-    return Rows(rows, kinds, head_rows, untie, info)
+    rows = normed(gap, rows, norm=norm, info=info)
+    return Rows(rows, kinds, heads, untie, info)

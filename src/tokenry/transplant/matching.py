@@ -1,15 +1,16 @@
 """Which tokens of two vocabularies are the same: by the bytes they stand for, specials by role and then by text."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tokenry.core.hashing import fingerprint
 from tokenry.core.vocab import Kind, Vocab
 
-UNMATCHED, EXACT, BYTE_FALLBACK, SPECIAL_ROLE, SPECIAL_TEXT, UNUSED = range(6)
-CLASSES = ("unmatched", "exact bytes", "byte-fallback", "special role", "special text", "unused")
+UNMATCHED, EXACT, BYTE_FALLBACK, SPECIAL_ROLE, SPECIAL_TEXT, UNUSED, UNTRAINED = range(7)
+CLASSES = ("unmatched", "exact bytes", "byte-fallback", "special role", "special text", "unused", "untrained")
 # The role that says most about a token comes first; one id often has several (bos and eos, eos and pad).
 ROLES = ("bos", "eos", "cls", "sep", "mask", "unk", "pad")
 
@@ -27,6 +28,8 @@ class Match:
     """uint8 (V_new,): positions in CLASSES."""
     classes: dict[str, int]
     """number of new ids in each class; unmatched ids include specials, not unused ids."""
+    is_long: np.ndarray
+    """bool (V_new,): tokens of two bytes or more."""
 
     def anchors(self, old: Vocab, new: Vocab) -> tuple[np.ndarray, np.ndarray]:
         """New ids and old ids (int64, equal length) of the shared tokens that may stand for meaning.
@@ -37,6 +40,36 @@ class Match:
         is_half = [new.kinds[i] != Kind.NORMAL or (len(new.tokens[i]) == 1 and new.tokens[i][0] >= 0x80) for i in ids]
         ids = ids[~np.array(is_half, dtype=bool)]
         return ids, self.new_to_old[ids]
+
+    def without(self, old_ids: Sequence[int], new_ids: Sequence[int]) -> "Match":
+        """The same without the pairs of which one side was never trained: they are neither copied nor anchors.
+
+        Only ordinary tokens of two bytes or more are taken out (class "untrained"); a byte or a special keeps its row,
+        as no other could be made for it.
+
+        Args:
+            old_ids, new_ids: under-trained tokens of either side; `tokenization.undertrained` finds them.
+
+        Raises:
+            ValueError: an id outside its vocabulary.
+        """
+        n_old = int(self.new_to_old.max(initial=-1))
+        for name, ids, size in (("new", new_ids, self.klass.size), ("old", old_ids, None)):
+            if any(i < 0 or (size is not None and i >= size) for i in ids):
+                raise ValueError(
+                    f"Under-trained {name} ids must lie inside the vocabulary; got {min(ids)}..{max(ids)}."
+                )
+        is_bad = np.zeros(max(n_old + 1, max(old_ids, default=0) + 1), dtype=bool)
+        is_bad[np.asarray(old_ids, dtype=np.int64)] = True
+        bad = np.zeros(self.klass.size, dtype=bool)
+        bad[np.asarray(new_ids, dtype=np.int64)] = True
+        bad |= (self.new_to_old >= 0) & is_bad[np.maximum(self.new_to_old, 0)]
+        bad &= (self.klass == EXACT) & self.is_long
+        to_old, head_to_old, klass = self.new_to_old.copy(), self.head_to_old.copy(), self.klass.copy()
+        to_old[bad], head_to_old[bad], klass[bad] = -1, -1, UNTRAINED
+        number = np.bincount(klass, minlength=len(CLASSES)).tolist()
+        classes = dict(zip(CLASSES, number, strict=True))
+        return replace(self, new_to_old=to_old, head_to_old=head_to_old, klass=klass, classes=classes)
 
     def old_to_new(self, old_id: int) -> list[int]:
         """The new ids that an old id has become, for its input or its head row."""
@@ -68,7 +101,8 @@ def match(old: Vocab, new: Vocab) -> Match:
             new_to_old[ids], klass[ids] = candidates[0], BYTE_FALLBACK
     head_to_old = _match_specials(old, new, new_to_old, klass, old_groups)
     number = np.bincount(klass, minlength=len(CLASSES)).tolist()
-    return Match(new_to_old, head_to_old, klass, dict(zip(CLASSES, number, strict=True)))
+    is_long = np.array([len(data or b"") > 1 for data in new.tokens], dtype=bool)
+    return Match(new_to_old, head_to_old, klass, dict(zip(CLASSES, number, strict=True)), is_long)
 
 
 def rows_fingerprint(vocab: Vocab) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 
 from tokenry.core.report import Figure, Report
 from tokenry.core.vocab import Vocab
+from tokenry.transplant.digits import compare_digits
 from tokenry.transplant.matching import raw_overlap
 from tokenry.transplant.planning import Plan
 
@@ -20,7 +21,7 @@ def move_report(
     """
     classes = plan.info["classes"]
     n_real = max(1, new.size - classes["unused"])
-    shared = n_real - classes["unmatched"]
+    shared = n_real - classes["unmatched"] - classes.get("untrained", 0)
     facts = {
         "method": plan.method,
         "vocab_size.before": old.size,
@@ -49,7 +50,15 @@ def move_report(
         warnings.append("Head rows of zeros give logit 0, which may exceed every true logit.")
     if "note" in plan.info:
         warnings.append(f"{plan.info['note']}.")
-    warnings += _digits(old, new)
+    notes = ["Tokens are compared by the bytes they stand for, specials by role and then by text."]
+    if n_given := facts.get("rows.given", 0):
+        notes.append(
+            f"{n_given:,} rows are numbers made from the rows of one model, not combinations of old rows: a fine-tuned "
+            "relative gets the same numbers, whatever its own rows have become."
+        )
+    digits = compare_digits(old, new)
+    facts |= digits.facts() if digits.differs else {}
+    warnings += digits.sentences(repaired="digits_repaired" in plan.info)
     return Report(
         "transplant",
         f"{old.name or 'old'} to {new.name or 'new'} by {plan.method}",
@@ -57,7 +66,7 @@ def move_report(
         figures=[Figure.of_values("Norms of the embedding rows", "norm", norms)],
         verdict=f"{shared:,} of {n_real:,} new tokens keep their row; {n_real - shared:,} were made by {plan.method}.",
         warnings=warnings,
-        notes=["Tokens are compared by the bytes they stand for, specials by role and then by text."],
+        notes=notes,
     )
 
 
@@ -76,13 +85,3 @@ def _largest_l1(plan: Plan) -> float:
 
 def _norms(rows: np.ndarray) -> np.ndarray:
     return np.linalg.norm(rows.astype(np.float32, copy=False), axis=1)
-
-
-def _digits(old: Vocab, new: Vocab) -> list[str]:
-    """Warn where the two vocabularies cut numbers differently: arithmetic suffers most from that."""
-    numbers = [str(n) for n in (*range(10, 100, 7), 137, 999, 1000, 20481, 1000000)]
-    cuts = [[[digits for i in ids if (digits := (vocab.tokens[i] or b"").strip())] for ids in vocab.encode(numbers)]
-            for vocab in (old, new)]  # fmt: skip
-    if cuts[0] == cuts[1]:
-        return []
-    return ["The two tokenizers cut numbers differently; arithmetic and copying of digits will suffer until healed."]

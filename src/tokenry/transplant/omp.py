@@ -13,6 +13,10 @@ import numpy as np
 
 # Axes: B targets (of a batch), N anchors, D width, K picks.
 
+_PASS = 6.0
+"""Time of a multiply-add of the recursion in those of a matrix product: 3.3 (14 against 46 a ns on one core) where the
+images of a target stay in the cache, more beyond it."""
+
 
 def matching_pursuit(
     targets_BD,
@@ -23,6 +27,7 @@ def matching_pursuit(
     form: str = "auto",
     normalize: bool = False,
     memory_mb: int = 1024,
+    candidates: int | None = None,
 ):
     """Write each target as a combination of at most `k` anchors (orthogonal matching pursuit).
 
@@ -33,9 +38,13 @@ def matching_pursuit(
         tolerance: stop refining a target once its residual norm is below this share of its own norm. The Gram form
             knows the residual only to the square root of the rounding, so there the share is at least
             4 * sqrt(eps): 1.4e-3 in float32. A target also stops when the best anchor lies in the span of its picks.
-        form: "gemm", "gram" (numpy only), or "auto": "gram" for numpy where the width is at least 4 k.
+        form: "gemm", "gram" (numpy only), or "auto": for numpy the one that costs less by width, picks, numbers of
+            anchors and targets, and how much of the Gram matrix `memory_mb` holds; for torch "gemm".
         normalize: choose anchors by cosine instead of by inner product; weights still belong to the rows as given.
         memory_mb: bound on the work arrays; decides the batch and how many rows of the Gram matrix are kept.
+        candidates: approximate: a target picks only among this many anchors, those of greatest inner product with it
+            (numpy only). Tens of thousands of anchors then cost little more than one product with each;
+            `restriction_cost` tells what it does to the residual.
 
     Returns:
         picks_BK: int64 rows of `anchors_ND`, -1 where the pursuit stopped early.
@@ -47,12 +56,13 @@ def matching_pursuit(
     Paper: arXiv 2506.06607.
     """
     xp = _library(targets_BD, anchors_ND)
-    _check(xp, targets_BD, anchors_ND, k)
-    form = _chosen_form(xp, form, anchors_ND.shape[1], k)
-    norms_N = xp.linalg.norm(anchors_ND, axis=1)
+    _check(xp, targets_BD, anchors_ND, k, candidates)
+    form = _chosen_form(xp, form, (len(targets_BD), *anchors_ND.shape), k, memory_mb * 2**20 / anchors_ND.itemsize)
+    norms_N = xp.concatenate([xp.linalg.norm(part, axis=1) for part in _parts(anchors_ND)])
     # Below this a squared row underflows: such a row is a zero row.
     usable = xp.arange(len(norms_N), **_place(xp, targets_BD))[norms_N > 1e-18]
-    anchors_ND, norms_N = anchors_ND[usable], norms_N[usable]
+    if len(usable) < len(anchors_ND):
+        anchors_ND, norms_N = anchors_ND[usable], norms_N[usable]
     if normalize:
         anchors_ND = anchors_ND / norms_N[:, None]
     n, width = len(targets_BD), min(k, len(usable))
@@ -60,10 +70,7 @@ def matching_pursuit(
     weights = xp.zeros((n, k), dtype=targets_BD.dtype, **_place(xp, targets_BD))
     if not n or not width:
         return picks, weights
-    if form == "gemm":
-        solve = _GemmSolver(xp, anchors_ND, width, memory_mb)
-    else:
-        solve = _GramSolver(anchors_ND, n, width, memory_mb)
+    solve = _solver(xp, form, anchors_ND, (n, width), memory_mb=memory_mb, candidates=candidates)
     for start in range(0, n, solve.size):
         stop = min(start + solve.size, n)
         chosen, found = solve(targets_BD[start:stop], width, tolerance)
@@ -71,6 +78,15 @@ def matching_pursuit(
         picks[start:stop, :width] = xp.where(taken, usable[chosen * taken], -1)
         weights[start:stop, :width] = found / norms_N[chosen * taken] if normalize else found
     return picks, weights
+
+
+def _solver(xp, form: str, anchors_ND, shape: tuple[int, int], *, memory_mb: int, candidates: int | None):
+    n_targets, k = shape
+    if candidates is not None and candidates < len(anchors_ND):
+        return _NearSolver(anchors_ND, max(candidates, k), memory_mb)
+    if form == "gemm":
+        return _GemmSolver(xp, anchors_ND, k, memory_mb)
+    return _GramSolver(anchors_ND, n_targets, k, memory_mb)
 
 
 def _library(*arrays):
@@ -83,21 +99,47 @@ def _library(*arrays):
     raise ValueError(f"Targets and anchors are {kinds}; need two numpy arrays, or two torch tensors on one device.")
 
 
-def _chosen_form(xp, form: str, width: int, k: int) -> str:
+def _parts(rows):
+    """Blocks of rows, so that what is made of a matrix in passing stays small."""
+    return [rows[start : start + 2048] for start in range(0, max(1, len(rows)), 2048)]
+
+
+def _chosen_form(xp, form: str, shape: tuple[int, int, int], k: int, budget: float) -> str:
+    """`shape`: numbers of targets and anchors, width; `budget`: numbers that the work arrays may hold."""
     if form not in ("auto", "gemm", "gram"):
         raise ValueError(f"form={form!r} is unknown; need 'auto', 'gemm' or 'gram'.")
     if form == "gram" and xp is not np:
         raise ValueError("form='gram' works on numpy arrays; for torch tensors use form='gemm', or pass arrays.")
-    if form == "auto":
-        return "gram" if xp is np and width >= 4 * k else "gemm"
-    return form
+    if form != "auto":
+        return form
+    return "gram" if xp is np and _gram_share(shape, k, budget) < 1 else "gemm"
+
+
+def _gram_share(shape: tuple[int, int, int], k: int, budget: float) -> float:
+    """Cost of the Gram form as a share of the GEMM form's: rows of the Gram matrix, and the recursion.
+
+    Rows are made once where they all fit. Else a pick finds its row as often as rows are held (picks spread evenly),
+    and a target's images must fit too.
+    """
+    n_targets, n, d = shape
+    held = min(n, budget / 2 / n) / n
+    if budget / 2 < n * (k + 3) or not n_targets:
+        return 1.0
+    complete = held == 1.0 and n_targets * k >= n
+    rows = n / n_targets if complete else k * (1 - held * (1 - n / max(n, n_targets * k)))
+    return (rows * d + k * k / 2 * _PASS) / (d * k)
 
 
 def _place(xp, like) -> dict:
     return {} if xp is np else {"device": like.device}
 
 
-def _check(xp, targets_BD, anchors_ND, k: int) -> None:
+def _check(xp, targets_BD, anchors_ND, k: int, candidates: int | None) -> None:
+    if candidates is not None and (xp is not np or candidates < 1):
+        raise ValueError(
+            f"candidates={candidates} with {xp.__name__} arrays; need 1 or more, and numpy arrays. Leave it away: on a "
+            "GPU the exact form is fast."
+        )
     if targets_BD.ndim != 2 or anchors_ND.ndim != 2 or targets_BD.shape[1] != anchors_ND.shape[1]:
         raise ValueError(
             f"Targets of shape {tuple(targets_BD.shape)} and anchors of shape {tuple(anchors_ND.shape)} do not fit; "
@@ -116,7 +158,7 @@ def _check(xp, targets_BD, anchors_ND, k: int) -> None:
         )
     for name, array in (("targets", targets_BD), ("anchors", anchors_ND)):
         # A comparison that NaN fails too; beyond the bound squared lengths overflow float32.
-        if not bool((xp.abs(array) < 1e15).all()):
+        if not all(bool((xp.abs(part) < 1e15).all()) for part in _parts(array)):
             raise ValueError(f"The {name} hold numbers that are not finite or above 1e15; check the donor's weights.")
 
 
@@ -195,7 +237,9 @@ class _GramSolver:
         self.capacity = int(min(n, max(1, budget // 2 // row_bytes)))
         # All rows at once run at full GEMM speed, and a target then runs through with its images in the cache.
         complete = self.capacity == n and n_targets * k >= n
-        self.size = int(max(1, min(4 if complete else 64, n_targets, self.capacity, budget // 2 // (row_bytes * k))))
+        # Beside its k images a target needs its correlations, and a moment's two copies: |them|, a new Gram row.
+        most = budget // 2 // (row_bytes * (k + 3))
+        self.size = int(max(1, min(4 if complete else 64, n_targets, self.capacity, most)))
         self.rows = np.empty((self.capacity, n), dtype=anchors_ND.dtype)
         self.slot_of = np.full(n, -1, dtype=np.int64)
         self.owner = np.full(self.capacity, -1, dtype=np.int64)
@@ -235,6 +279,44 @@ class _GramSolver:
         return picks, _back_substitute(np, lower, beta)
 
 
+class _NearSolver:
+    """Approximate form: each target pursues by correlations among its own nearest anchors."""
+
+    def __init__(self, anchors_ND: np.ndarray, n_near: int, memory_mb: int) -> None:
+        self.anchors, self.n_near, self.memory_mb = anchors_ND, n_near, memory_mb
+        self.size = int(max(1, min(256, memory_mb * 2**20 // (4 * anchors_ND.itemsize * len(anchors_ND)))))
+
+    def __call__(self, targets_BD: np.ndarray, k: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        score = np.abs(targets_BD @ self.anchors.T)
+        near = np.sort(np.argpartition(score, -self.n_near, axis=1)[:, -self.n_near :], axis=1)
+        picks, weights = [], []
+        for target, own in zip(targets_BD, near, strict=True):
+            solve = _GramSolver(self.anchors[own], 1, k, self.memory_mb)
+            chosen, found = solve(target[None], k, tolerance)
+            picks.append(np.where(chosen >= 0, own[chosen * (chosen >= 0)], -1))
+            weights.append(found)
+        return np.concatenate(picks), np.concatenate(weights)
+
+
+def restriction_cost(
+    targets_BD: np.ndarray, anchors_ND: np.ndarray, *, k: int, candidates: int, n: int = 64, seed: int = 0, **options
+) -> dict[str, float]:
+    """Median residual, as a share of a target's norm, of the exact pursuit and of the restricted one.
+
+    Args:
+        targets_BD, anchors_ND, k, candidates, options: as for matching_pursuit.
+        n: targets tried. seed: of their choice.
+    """
+    some = targets_BD[np.random.default_rng(seed).permutation(len(targets_BD))[:n]]
+    size = np.maximum(np.linalg.norm(some, axis=1), 1e-30)
+    found = {}
+    for name, most in (("residual_exact", None), ("residual_restricted", candidates)):
+        picks, weights = matching_pursuit(some, anchors_ND, k=k, candidates=most, **options)
+        left = np.linalg.norm(some - combine(picks, weights, anchors_ND), axis=1)
+        found[name] = float(np.median(left / size)) if len(some) else 0.0
+    return found
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Cosine of rebuilt rows of held-out shared tokens with their true base rows: medians over the tokens."""
@@ -270,7 +352,7 @@ def held_out_anchors(
     order = rng.permutation(n)
     n_out = max(1, min(most, max(round(share * n), min(64, n // 5))))
     out, rest = order[:n_out], np.sort(order[n_out:])
-    donor, base = _floats(donor_ND), _floats(base_NE)
+    donor, base = floats(donor_ND), floats(base_NE)
     picks, weights = matching_pursuit(donor[out], donor[rest], k=min(k, len(rest)), **options)
     rebuilt = combine(picks, weights, base[rest])
     mean, std = base[rest].mean(axis=0), base[rest].std(axis=0)
@@ -289,7 +371,8 @@ def combine(picks_BK: np.ndarray, weights_BK: np.ndarray, rows_ND: np.ndarray) -
     return out
 
 
-def _floats(array: np.ndarray) -> np.ndarray:
+def floats(array: np.ndarray) -> np.ndarray:
+    """The array as float32, float64 where it is that already: what a pursuit works in."""
     return np.asarray(array, dtype=np.float64 if array.dtype == np.float64 else np.float32)
 
 

@@ -5,23 +5,27 @@ Papers: Training-Free Tokenizer Transplantation via OMP (arXiv 2506.06607), Fast
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tokenry.core.choosing import resolve, suggest
 from tokenry.core.tokenmap import RowKind, TokenMap
 from tokenry.core.vocab import Kind, Vocab
-from tokenry.transplant.matching import SPECIAL_ROLE, SPECIAL_TEXT, Match, match, rows_fingerprint
+from tokenry.transplant.matching import SPECIAL_ROLE, SPECIAL_TEXT, UNTRAINED, Match, match, rows_fingerprint
+from tokenry.transplant.row_making import new_bias, new_rows
 
-# A token that must not be chosen is this far below the least biased one (nats): e^-20 of its chance.
-_BIAS_GAP = 20.0
+__all__ = ["Gap", "Plan", "Rows", "new_bias", "new_rows", "plan", "rarest_ids"]
+
 _N_RARE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """What a method is asked: rows for the new tokens that no old token is equal to."""
+    """What a method is asked: rows for the new tokens that no old token is equal to.
+
+    A method with an option `keep_shared` that is off is asked for the ordinary shared tokens too.
+    """
 
     old: Vocab
     new: Vocab
@@ -51,6 +55,11 @@ class Rows:
     untie: bool = False
     """the head must stop sharing the embedding for this to make sense."""
     info: dict = field(default_factory=dict)
+    dense: np.ndarray | None = None
+    """float32 (n, d): input rows as numbers, where no combination of old rows gives them. A row of NaN is not given:
+    `rows` counts there."""
+    dense_head: np.ndarray | None = None
+    """the same for a head of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +83,13 @@ class Plan:
     """JSON values: match classes, options, notes, residuals of a pursuit."""
     random: dict | None = None
     """recipe of RANDOM rows: {"seed": int}; mean and std are those of the ordinary old rows, per dimension."""
+    dense: np.ndarray | None = None
+    """float32 (n, d): input rows that are numbers, not combinations (RowKind.GIVEN); a row of NaN is not given. A
+    fine-tuned relative gets these very numbers."""
+    dense_head: np.ndarray | None = None
+    """the same for the head; without, an untied plan of a model with one matrix takes `dense`."""
+    dense_ids: np.ndarray | None = None
+    """int64 (n,): the new ids of both."""
 
     @property
     def n_new(self) -> int:
@@ -111,6 +127,7 @@ def plan(
     base_head: np.ndarray | None = None,
     seed: int = 0,
     untie: bool | None = None,
+    untrained: tuple[Sequence[int], Sequence[int]] | None = None,
     **options,
 ) -> Plan:
     """Plan the move of a model from vocabulary `old` to `new`.
@@ -124,6 +141,9 @@ def plan(
         donor, donor_head: rows over the new vocabulary for methods that carry a combination over ("omp").
         base, base_head: rows of the model to move, for methods that match norms or test themselves.
         untie: give the head rows of its own; None leaves it to the method.
+        untrained: (old ids, new ids) that a model never learned, of the base and of the donor. They are neither copied
+            nor anchors; the method makes the row of a token that only the base never learned, the mean of its pieces
+            that of the others. `transplant.untrained_ids` finds them.
         options: go to the method; see its docstring.
 
     Raises:
@@ -133,14 +153,21 @@ def plan(
     from tokenry.transplant import METHODS
 
     found = match(old, new)
+    if untrained is not None:
+        found = found.without(*untrained)
     maker = resolve(method, METHODS, kind="transplant method")
     name = method if isinstance(method, str) else f"{maker.__module__}:{maker.__qualname__}"
     _check_options(maker, options, name)
-    ids = np.flatnonzero((found.new_to_old < 0) & (new.kinds != Kind.UNUSED))
+    wanted = (found.new_to_old < 0) & (new.kinds != Kind.UNUSED)
+    if not _keeps_shared(maker, options):
+        wanted[found.anchors(old, new)[0]] = True
+    ids = np.flatnonzero(wanted)
     donors = _donor_rows(new, donor, donor_head)
-    gap = Gap(old, new, found, ids, _pieces(old, new, ids, pieces), *donors, base, base_head, seed)
+    gap = Gap(old, new, found, ids, _spelled(old, new, found, ids, pieces, untrained), *donors, base, base_head, seed)
     made = maker(gap, **options)
     _check_rows(made, ids, name)
+    if untrained is not None:
+        made = _by_pieces(gap, made, untrained)
     if made.untie and untie is False:
         raise ValueError(
             f"Method {name!r} with these options makes different rows for input and head, and untie=False was asked. "
@@ -156,8 +183,8 @@ def _plan_of(gap: Gap, made: Rows, name: str, untie: bool, options: dict) -> Pla
     same_hole = np.array([i < old.size and old.kinds[i] == Kind.UNUSED for i in unfilled], dtype=bool)
     rare = rarest_ids(old)
     parts = (found, gap.ids, made, unfilled, same_hole, old.size)
-    input_map = _assemble(*parts, rows=made.rows, cols=found.new_to_old, hole=None)
-    head_map = _assemble(*parts, rows=made.head or made.rows, cols=found.head_to_old, hole=rare)
+    input_map = _assemble(*parts, rows=made.rows, cols=found.new_to_old, hole=None, dense=made.dense)
+    head_map = _assemble(*parts, rows=made.head or made.rows, cols=found.head_to_old, hole=rare, dense=made.dense_head)
     info = {
         "classes": found.classes,
         "rows": input_map.counts(),
@@ -169,108 +196,18 @@ def _plan_of(gap: Gap, made: Rows, name: str, untie: bool, options: dict) -> Pla
     is_random = (made.kinds == RowKind.RANDOM).any()
     random = {"seed": int(gap.seed), "mean": "old rows", "std": "old rows"} if is_random else None
     prints = (rows_fingerprint(old), rows_fingerprint(new))
-    return Plan(input_map, head_map, name, untie, unfilled[~same_hole], *prints, info, random)
+    tables = {
+        key: None if rows is None else np.ascontiguousarray(rows, dtype=np.float32)
+        for key, rows in (("dense", made.dense), ("dense_head", made.dense_head))
+    }
+    ids = None if made.dense is None and made.dense_head is None else gap.ids
+    return Plan(input_map, head_map, name, untie, unfilled[~same_hole], *prints, info, random, **tables, dense_ids=ids)
 
 
 def rarest_ids(old: Vocab) -> np.ndarray:
     """The last ordinary ids of a vocabulary, at most 64: merges and SentencePiece pieces are stored by frequency."""
     ordinary = np.flatnonzero(old.kinds == Kind.NORMAL)
     return ordinary[-min(_N_RARE, max(1, ordinary.size // 8)) :] if ordinary.size else np.arange(0)
-
-
-def new_rows(
-    plan: Plan, input_rows: np.ndarray, head_rows: np.ndarray | None = None, *, n_rows: int | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Make the new rows; the single place where rows are made.
-
-    Args:
-        input_rows: (V_old or more, d), float16, float32 or float64. Rows past the old vocabulary are padding.
-        head_rows: the same for a head of its own; None for a model that shares one matrix.
-        n_rows: rows to return, padding included; the size of the new vocabulary by default. Padding copies the old
-            padding in order; where there is none it is made as an unfilled id (see Plan.unfilled).
-
-    Returns:
-        New input rows (n_rows, d) and new head rows, None when the model shares one matrix and the plan keeps that.
-        Work is in float32 (float64 for float64), cast once to the dtype that came in; copies keep every bit.
-
-    Raises:
-        ValueError: a wrong number of rows, or numbers that are not finite.
-    """
-    n_rows = plan.n_new if n_rows is None else n_rows
-    if n_rows < plan.n_new:
-        raise ValueError(f"{n_rows} rows asked for a vocabulary of {plan.n_new} ids; need at least one row an id.")
-    for name, rows in (("input", input_rows), ("head", head_rows)):
-        if rows is not None:
-            _check_matrix(plan, rows, name)
-    shared = head_rows is None and not plan.untie
-    made = _make(plan, plan.input, input_rows, n_rows, stream=0)
-    if shared:
-        # One matrix for both: what the head would do with an unfilled id matters, the input never sees it.
-        made[plan.unfilled] = _mean(input_rows[_rare_ids(plan)])
-        _pad(plan, made, input_rows, as_head=True)
-        return made, None
-    _pad(plan, made, input_rows, as_head=False)
-    source = input_rows if head_rows is None else head_rows
-    head = _make(plan, plan.head, source, n_rows, stream=0 if plan.head is plan.input else 1)
-    _pad(plan, head, source, as_head=True)
-    return made, head
-
-
-def new_bias(plan: Plan, bias: np.ndarray, *, n_rows: int | None = None) -> np.ndarray:
-    """The bias of the new head (n_rows,) from the old one (V_old or more,); unfilled ids lie 20 below the least.
-
-    Rows without a combination (zero, random, mean) get the mean bias. Raises ValueError as new_rows does.
-    """
-    _check_matrix(plan, bias[:, None], "head bias")
-    n_rows = plan.n_new if n_rows is None else n_rows
-    out = np.full(n_rows, bias.min() - _BIAS_GAP, dtype=bias.dtype)
-    out[: plan.n_new] = plan.head.apply(bias[: plan.n_old])
-    empty = np.diff(plan.head.indptr) == 0
-    out[: plan.n_new][empty] = bias[_mean_ids(plan)].mean()
-    out[plan.unfilled] = bias.min() - _BIAS_GAP
-    old_padding = bias[plan.n_old :][: n_rows - plan.n_new]
-    out[plan.n_new : plan.n_new + old_padding.size] = old_padding
-    return out
-
-
-def _make(plan: Plan, tokens: TokenMap, source: np.ndarray, n_rows: int, stream: int) -> np.ndarray:
-    old = source[: plan.n_old]
-    out = np.zeros((n_rows, source.shape[1]), dtype=source.dtype)
-    out[: plan.n_new] = tokens.apply(old)
-    empty = np.diff(tokens.indptr) == 0
-    used = _mean_ids(plan)
-    out[: plan.n_new][empty & (tokens.kinds == RowKind.MEAN)] = _mean(old[used])
-    drawn = np.flatnonzero(empty & (tokens.kinds == RowKind.RANDOM))
-    if drawn.size:
-        work = old[used].astype(np.float64)
-        rng = np.random.default_rng([plan.random["seed"], stream])
-        noise = rng.standard_normal((drawn.size, old.shape[1]))
-        out[drawn] = (work.mean(axis=0) + work.std(axis=0) * noise).astype(out.dtype)
-    return out
-
-
-def _pad(plan: Plan, out: np.ndarray, source: np.ndarray, *, as_head: bool) -> None:
-    """Fill the rows past the new vocabulary in place."""
-    padding, old_padding = out[plan.n_new :], source[plan.n_old :]
-    copied = min(len(padding), len(old_padding))
-    padding[:copied] = old_padding[:copied]
-    if copied < len(padding):
-        padding[copied:] = _mean(source[_rare_ids(plan) if as_head else _mean_ids(plan)])
-
-
-def _mean_ids(plan: Plan) -> np.ndarray:
-    """Ordinary old ids: holes, specials and byte pieces, most of them never trained, would pull the mean away."""
-    keep = np.ones(plan.n_old, dtype=bool)
-    keep[np.array(plan.info.get("not_averaged", []), dtype=np.int64)] = False
-    return np.flatnonzero(keep) if keep.any() else np.arange(plan.n_old)
-
-
-def _rare_ids(plan: Plan) -> np.ndarray:
-    return np.array(plan.info.get("rare_ids") or _mean_ids(plan), dtype=np.int64)
-
-
-def _mean(rows: np.ndarray) -> np.ndarray:
-    return rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
 
 
 def _pieces(old: Vocab, new: Vocab, ids: np.ndarray, known: list[list[int]] | None) -> list[list[int]]:
@@ -287,6 +224,38 @@ def _pieces(old: Vocab, new: Vocab, ids: np.ndarray, known: list[list[int]] | No
         else:
             out.append(old.decompose(new.tokens[i]) if new.tokens[i] else [])
     return out
+
+
+def _spelled(old: Vocab, new: Vocab, found: Match, ids: np.ndarray, known, untrained) -> list[list[int]]:
+    """Old ids each new token is made of; an untrained token that both hold is cut in two."""
+    bad = set() if untrained is None else set(map(int, untrained[0]))
+    again = found.klass[ids] == UNTRAINED
+    cuts = zip(ids, again, _pieces(old, new, ids, known), strict=True)
+    return [_halves(old, new.tokens[i], bad) if is_old else cut for i, is_old, cut in cuts]
+
+
+def _by_pieces(gap: Gap, made: Rows, untrained: tuple[Sequence[int], Sequence[int]]) -> Rows:
+    """Put the mean of the pieces where the donor never learned the token: its row says nothing."""
+    rows, heads, kinds = list(made.rows), None if made.head is None else list(made.head), made.kinds.copy()
+    tables = [None if table is None else table.copy() for table in (made.dense, made.dense_head)]
+    for n in np.flatnonzero(np.isin(gap.ids, np.asarray(untrained[1], dtype=np.int64))).tolist():
+        pieces = gap.pieces[n]
+        rows[n] = (pieces, [1 / len(pieces)] * len(pieces)) if pieces else ([], [])
+        kinds[n] = RowKind.COMBINE if pieces else RowKind.MEAN
+        if heads is not None:
+            heads[n] = rows[n]
+        for table in tables:
+            if table is not None:
+                table[n] = np.nan
+    info = {**made.info, "untrained_old": len(untrained[0]), "untrained_new": len(untrained[1])}
+    return replace(made, rows=rows, head=heads, kinds=kinds, dense=tables[0], dense_head=tables[1], info=info)
+
+
+def _halves(old: Vocab, token: bytes, bad: set[int]) -> list[int]:
+    """The fewest old ids that spell a token which is one itself, in two parts; none of `bad` where that can be."""
+    cuts = [old.decompose(token[:n]) + old.decompose(token[n:]) for n in range(1, len(token))]
+    whole = [ids for ids in cuts if b"".join(old.tokens[i] or b"" for i in ids) == token]
+    return min(whole, key=lambda ids: (any(i in bad for i in ids), len(ids)), default=[])
 
 
 def _donor_rows(new: Vocab, donor, donor_head) -> tuple:
@@ -312,38 +281,50 @@ def _check_options(maker: Callable, options: dict, name: str) -> None:
             raise ValueError(f"Method {name!r} has no option {option!r}.{suggest(option, known)} It has: {listed}.")
 
 
+def _keeps_shared(maker: Callable, options: dict) -> bool:
+    """Whether shared tokens copy their row: yes, but for a method with an option `keep_shared` that is off."""
+    asked = inspect.signature(maker).parameters.get("keep_shared")
+    return asked is None or bool(options.get("keep_shared", asked.default))
+
+
 def _check_rows(made: Rows, ids: np.ndarray, name: str) -> None:
     if not isinstance(made, Rows):
         raise ValueError(f"Method {name!r} returned {type(made).__name__}; need transplant.Rows.")
     numbers = {len(made.rows), len(made.kinds)} | ({len(made.head)} if made.head is not None else set())
     if numbers != {ids.size}:
         raise ValueError(f"Method {name!r} made {sorted(numbers)} rows for {ids.size} new tokens; need one for each.")
+    for dense in (made.dense, made.dense_head):
+        if dense is None:
+            continue
+        if dense.ndim != 2 or len(dense) != ids.size:
+            raise ValueError(
+                f"Method {name!r} gave rows of shape {dense.shape} for {ids.size} new tokens; need ({ids.size}, width)."
+            )
+        bad = ~(np.isfinite(dense).all(axis=1) | np.isnan(dense).all(axis=1))
+        if bad.any():
+            raise ValueError(
+                f"Method {name!r} gave {bad.sum()} rows that hold NaN or infinite numbers in part (first: new id "
+                f"{ids[bad][0]}); need finite rows, or NaN throughout for a row that is not given. "
+                "Look at the rows it starts from, or take method 'pieces'."
+            )
 
 
-def _check_matrix(plan: Plan, rows: np.ndarray, name: str) -> None:
-    if rows.ndim != 2 or len(rows) < plan.n_old:
-        raise ValueError(
-            f"The {name} has shape {rows.shape}; this plan starts from {plan.n_old} tokens and needs a row for each. "
-            "It was made for another vocabulary: plan again from this model's tokenizer."
-        )
-    if not np.isfinite(rows).all():
-        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise ValueError(
-            f"The {name} holds NaN or infinite numbers (first in row {bad}); need finite weights. "
-            "The checkpoint is damaged or was saved after a diverged run: take an earlier one."
-        )
+def _assemble(found: Match, ids, made: Rows, unfilled, same_hole, n_old: int, *, rows, cols, hole, dense) -> TokenMap:
+    """One map from copies, a method's rows and the holes.
 
-
-def _assemble(
-    found: Match, ids, made: Rows, unfilled, same_hole, n_old: int, *, rows, cols, hole: np.ndarray | None
-) -> TokenMap:
-    """One map from copies, a method's rows and the holes; `hole` are the old ids an unfilled row is the mean of."""
+    Args:
+        hole: old ids an unfilled row is the mean of, or None.
+        dense: rows given as numbers, or None; their kind says so.
+    """
     cols = cols.copy()
+    cols[ids] = -1
     cols[unfilled[same_hole]] = unfilled[same_hole]
     kinds = np.where(np.isin(found.klass, (SPECIAL_ROLE, SPECIAL_TEXT)), RowKind.SPECIAL, RowKind.COPY)
     is_mean = hole is None or not hole.size
     kinds[unfilled] = np.where(same_hole, RowKind.COPY, RowKind.MEAN if is_mean else RowKind.COMBINE)
     kinds[ids] = made.kinds
+    if dense is not None and dense.shape[1]:
+        kinds[ids[~np.isnan(dense[:, 0])]] = RowKind.GIVEN
     mixed: list[tuple[int, Sequence[int], Sequence[float]]] = [(i, *row) for i, row in zip(ids, rows, strict=True)]
     if hole is not None and hole.size:
         mixed += [(i, hole, np.full(hole.size, 1 / hole.size)) for i in unfilled[~same_hole]]

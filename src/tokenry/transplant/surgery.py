@@ -19,6 +19,7 @@ from tokenry.transplant.manifest import load_plan, save_plan
 from tokenry.transplant.matching import Match, match, raw_overlap, rows_fingerprint
 from tokenry.transplant.move_report import move_report
 from tokenry.transplant.planning import Gap, Plan, Rows, new_bias, new_rows, plan
+from tokenry.transplant.row_making import check_range
 from tokenry.transplant.undoing import apply_plan, keep_original, revert
 from tokenry.transplant.verifying import verify
 
@@ -195,6 +196,7 @@ def _rebuilt(model, parts: _Parts, made_input: np.ndarray, made_head: np.ndarray
     from torch import nn
 
     def like(old, rows: np.ndarray):
+        check_range(rows, "model", largest=torch.finfo(old.dtype).max, dtype=str(old.dtype))
         tensor = torch.from_numpy(np.ascontiguousarray(rows)).to(device=old.device, dtype=old.dtype)
         return nn.Parameter(tensor, requires_grad=old.requires_grad)
 

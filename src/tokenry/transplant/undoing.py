@@ -10,14 +10,14 @@ import numpy as np
 from tokenry.core.report import Report
 from tokenry.core.runs import atomic_folder
 from tokenry.core.vocab import Vocab
-from tokenry.transplant.configs import moved_ids, unknown_in_template, with_template
+from tokenry.transplant.configs import missing_ids, moved_ids, unknown_in_template, with_template
 from tokenry.transplant.manifest import FOLDER, load_plan, plan_folder, save_plan
 from tokenry.transplant.move_report import move_report
 from tokenry.transplant.planning import Plan, new_bias, new_rows
+from tokenry.transplant.stored import Stored
 from tokenry.transplant.verifying import verify
 
 _CONFIGS = ("config.json", "generation_config.json")
-_HEAD_NAMES = ("lm_head.weight", "embed_out.weight", "output.weight", "output_projection.weight")
 # Any of these beside a new tokenizer.json could be preferred to it, or speak of old ids.
 _TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"),
@@ -34,36 +34,40 @@ def apply_plan(
     overwrite: bool = False,
     keep: bool = True,
     pad_to_multiple_of: int | None = None,
+    own_code: bool = False,
 ) -> Report:
     """Write a moved copy of a model folder; only the rows are read, every other tensor is copied as it lies.
 
     Args:
         model_folder: a safetensors checkpoint with its tokenizer; any model with the vocabulary the plan starts from.
         plan: made for that vocabulary and `to`.
-        out: folder to write; it opens with AutoModelForCausalLM and AutoTokenizer.
+        out: folder to write; it opens with AutoTokenizer and the Auto class of the model's kind.
         overwrite: replace an existing `out` after success.
         keep: put the old rows, tokenizer and configuration into `out`/tokenry_plan, which `revert` needs.
         pad_to_multiple_of: as in `move`.
+        own_code: run model code that lies in the folder. Only for folders you trust.
 
     Returns:
         The Report of the move, with the facts of `verify` on what was written.
 
     Raises:
-        ValueError: the plan is for other vocabularies, weights are not finite, or the result does not verify; nothing
-            is left behind.
+        ValueError: other vocabularies than the plan's, a model that cannot be moved whole (`Stored.check`), weights
+            that are not finite, or a result that does not verify; nothing is left behind.
         FileNotFoundError: no checkpoint there. FileExistsError: `out` exists and `overwrite` is off.
     """
     from tokenry.transplant.surgery import check_plan, wanted_rows
 
     folder = Path(model_folder)
-    rows = _Stored.open(folder)
+    rows = Stored.open(folder, own_code=own_code)
     old = Vocab.open(folder)
     check_plan(plan, old, to, name=str(folder))
+    rows.check(plan, to)
+    _check_ids(folder, plan, old, to)
     n_rows = wanted_rows(plan, len(rows.input), pad_to_multiple_of)
     to = with_template(to, old.config.get("chat_template"))
     made = _made_tensors(plan, rows, n_rows)
     with atomic_folder(out, overwrite=overwrite) as part:
-        _write_tensors(folder, part, {name: rows.as_stored(array) for name, array in made.items()})
+        _write_tensors(folder, part, {name: rows.as_stored(name, array) for name, array in made.items()})
         lost = _write_configs(part, plan, old, to, n_rows, untied=plan.untie or not rows.is_tied)
         for name in _TOKENIZER_FILES:
             (part / name).unlink(missing_ok=True)
@@ -73,17 +77,28 @@ def apply_plan(
         save_plan(plan, part / FOLDER)
         if keep:
             _keep(folder, rows, part / FOLDER)
-        checked = verify(part)
+        checked = verify(part, own_code=own_code)
         if not checked.facts["ok"]:
             problems = "; ".join(checked.tables["problems"].column("problem").to_pylist())
-            raise ValueError(f"{out}: the moved model does not verify, so it was not kept: {problems}.")
+            raise ValueError(f"{out}: the moved model does not verify, so it was not kept: {problems.rstrip('.')}.")
     unknown = unknown_in_template(to.config.get("chat_template"), old, to)
     report = move_report(plan, old, to, before=rows.input, after=made[rows.names["input"]], lost=lost, template=unknown)
     report.facts |= {f"verify.{key}": value for key, value in checked.facts.items()}
     return report
 
 
-def _made_tensors(plan: Plan, rows: "_Stored", n_rows: int) -> dict[str, np.ndarray]:
+def _check_ids(folder: Path, plan: Plan, old: Vocab, to: Vocab) -> None:
+    """Refuse a vocabulary without the tokens that the model itself looks for: an image's place, a decoder's start."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    missing = missing_ids(config, plan, old=old, to=to)
+    if missing:
+        raise ValueError(
+            f"{folder}: its configuration names {', '.join(missing)}, and {to.name or 'the new tokenizer'} has no such "
+            "token; the model does not work without. Add the special token to the new tokenizer, with the same text."
+        )
+
+
+def _made_tensors(plan: Plan, rows: Stored, n_rows: int) -> dict[str, np.ndarray]:
     """The new arrays by the names they are stored under."""
     made_input, made_head = new_rows(plan, rows.input, rows.head, n_rows=n_rows)
     made = {rows.names["input"]: made_input}
@@ -91,8 +106,9 @@ def _made_tensors(plan: Plan, rows: "_Stored", n_rows: int) -> dict[str, np.ndar
         made[rows.head_name()] = made_head
     elif rows.names["head"]:
         made[rows.names["head"]] = made_input
-    if rows.bias is not None:
-        made[rows.names["bias"]] = new_bias(plan, rows.bias, n_rows=n_rows)
+    for name, bias in rows.biases.items():
+        made[name] = new_bias(plan, bias.reshape(-1), n_rows=n_rows).reshape(*bias.shape[:-1], n_rows)
+    made |= dict.fromkeys(rows.copies, made_input)
     return made
 
 
@@ -109,7 +125,7 @@ def keep_original(source: object, plan: Plan, folder: str | Path) -> Path:
     """
     place = save_plan(plan, Path(folder) / FOLDER)
     if isinstance(source, (str, Path)):
-        _keep(Path(source), _Stored.open(Path(source)), place)
+        _keep(Path(source), Stored.open(Path(source)), place)
         return place
     from safetensors.torch import save_file
 
@@ -129,12 +145,13 @@ def keep_original(source: object, plan: Plan, folder: str | Path) -> Path:
     return place
 
 
-def revert(folder: str | Path, out: str | Path, *, overwrite: bool = False) -> Report:
+def revert(folder: str | Path, out: str | Path, *, overwrite: bool = False, own_code: bool = False) -> Report:
     """Give a moved model its old tokenizer, embedding and head back; its body stays as trained since.
 
     Args:
         folder: a moved model's folder with `tokenry_plan` in it.
         out: folder to write.
+        own_code: as in `apply_plan`.
 
     Returns:
         Report; facts rows_lost (new rows that training changed since the move and which the result no longer holds),
@@ -152,7 +169,7 @@ def revert(folder: str | Path, out: str | Path, *, overwrite: bool = False) -> R
     if not (original / "rows.safetensors").is_file():
         raise FileNotFoundError(f"{place} holds a plan without the old rows; they were not kept when it was applied.")
     old = load_file(original / "rows.safetensors")
-    rows = _Stored.open(folder)
+    rows = Stored.open(folder, own_code=own_code)
     if len(rows.input) < plan.n_new:
         raise ValueError(f"{folder} has {len(rows.input)} rows, its plan made {plan.n_new}; the folder was mixed up.")
     changed = _changed_rows(plan, old, rows)
@@ -163,16 +180,16 @@ def revert(folder: str | Path, out: str | Path, *, overwrite: bool = False) -> R
         drop.append(rows.names["head"])
     elif rows.names["head"]:
         tensors[rows.names["head"]] = old["input"]
-    if "bias" in old:
-        tensors[rows.names["bias"]] = old["bias"]
+    tensors |= {rows.names[key]: tensor for key, tensor in old.items() if key.startswith("bias")}
+    tensors |= dict.fromkeys(rows.copies, old["input"])
     with atomic_folder(out, overwrite=overwrite) as part:
-        _write_tensors(folder, part, {name: t.to(rows.dtype) for name, t in tensors.items()}, drop=drop)
+        _write_tensors(folder, part, {name: t.to(rows.dtype_of(name)) for name, t in tensors.items()}, drop=drop)
         for name in (*_TOKENIZER_FILES, *_CONFIGS):
             (part / name).unlink(missing_ok=True)
         for path in original.iterdir():
             if path.name != "rows.safetensors":
                 shutil.copyfile(path, part / path.name)
-        checked = verify(part)
+        checked = verify(part, own_code=own_code)
     facts = {"rows_restored": len(old["input"]), "rows_lost": changed, "rows_before": len(rows.input)}
     facts |= {f"verify.{key}": value for key, value in checked.facts.items()}
     warnings = []
@@ -187,63 +204,13 @@ def revert(folder: str | Path, out: str | Path, *, overwrite: bool = False) -> R
     return Report("transplant-revert", title, facts=facts, warnings=warnings, verdict=verdict)
 
 
-class _Stored:
-    """The vocabulary-sized tensors of a checkpoint folder."""
-
-    def __init__(self, folder: Path, names: dict[str, str | None], tensors: dict, is_tied: bool) -> None:
-        self.folder, self.names, self.is_tied = folder, names, is_tied
-        self.dtype = tensors["input"].dtype
-        arrays = {key: tensor.float().numpy() for key, tensor in tensors.items()}
-        if str(self.dtype) == "torch.float64":
-            arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
-        self.tensors, self.input, self.bias = tensors, arrays["input"], arrays.get("bias")
-        self.head = None if is_tied else arrays["head"]
-
-    @classmethod
-    def open(cls, folder: Path) -> "_Stored":
-        import torch
-
-        from tokenry.models.files import embedding_names, read_tensor, tensor_names
-
-        input_name, head_name, is_tied = embedding_names(folder)
-        stored = tensor_names(folder)
-        if head_name is None:
-            # GPT-NeoX stores its head under another name than the model's own.
-            head_name = next((name for name in stored if name.rpartition("model.")[2] in _HEAD_NAMES), None)
-        bias_name = (head_name or "lm_head.weight").removesuffix("weight") + "bias"
-        names = {"input": input_name, "head": head_name, "bias": bias_name if bias_name in stored else None}
-        tensors = {key: read_tensor(folder, name) for key, name in names.items() if name}
-        # As the library does: two stored matrices that differ are not tied, whatever the configuration says.
-        if is_tied and head_name and not torch.equal(tensors["input"], tensors["head"]):
-            is_tied = False
-        return cls(folder, names, tensors, is_tied)
-
-    def as_stored(self, array: np.ndarray):
-        """A torch tensor of the checkpoint's number type."""
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.dtype)
-
-    def head_name(self) -> str:
-        """Where the head is stored, or would be."""
-        if self.names["head"]:
-            return self.names["head"]
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(str(self.folder)))
-        head = model.get_output_embeddings()
-        return next(name for name, module in model.named_modules() if module is head) + ".weight"
-
-
 def _write_tensors(folder: Path, part: Path, tensors: dict, drop: list[str] | None = None) -> None:
     from tokenry.models.files import replace_tensors
 
     replace_tensors(folder, part, tensors, drop=drop or ())
 
 
-def _keep(folder: Path, rows: _Stored, place: Path) -> None:
+def _keep(folder: Path, rows: Stored, place: Path) -> None:
     from safetensors.torch import save_file
 
     original = place / "original"
@@ -273,12 +240,13 @@ def _write_configs(part: Path, plan: Plan, old: Vocab, to: Vocab, n_rows: int, *
             lost += updates.lost
             if name == "config.json":
                 config |= {"vocab_size": n_rows} if "vocab_size" in config or not nested else {}
+                config |= {"decoder_vocab_size": n_rows} if config.get("decoder_vocab_size") is not None else {}
                 config |= {"tie_word_embeddings": False} if untied else {}
         path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return list(dict.fromkeys(lost))
 
 
-def _changed_rows(plan: Plan, old: dict, rows: _Stored) -> int:
+def _changed_rows(plan: Plan, old: dict, rows: Stored) -> int:
     """New rows of embedding or head that are no longer what the plan made of the old ones."""
     arrays = {key: tensor.float().numpy() for key, tensor in old.items()}
     made_input, made_head = new_rows(plan, arrays["input"], arrays.get("head"), n_rows=len(rows.input))

@@ -1,10 +1,87 @@
-"""What the verbs `transplant` and `heal` do with folders."""
+"""What the verb `transplant` does with folders."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokenry.core.report import Figure, Report
-from tokenry.core.runs import atomic_folder, describe_input, write_run
+import numpy as np
+import pyarrow as pa
+
+from tokenry.core.report import Headline, Report
+from tokenry.core.runs import write_run
 from tokenry.core.vocab import Vocab
+from tokenry.transplant.materials import Materials, options_for, record
+
+DIGITS = ("keep", "decompose")
+STEP_ZERO = (
+    "Bits per byte right after a move do not rank the methods: the row that says least can score best before any "
+    "training. Compare after equal training: tokenry transplant compare."
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which tokenizer a model gets, and the donor rows where there are some."""
+
+    vocab: Vocab
+    donor: np.ndarray | None = None
+    donor_head: np.ndarray | None = None
+
+    def rows(self) -> dict:
+        """For `plan`."""
+        return {"donor": self.donor, "donor_head": self.donor_head}
+
+    @classmethod
+    def open(cls, tokenizer: str | None, donor: str | None, *, own_code: bool = False) -> "Target":
+        """The tokenizer of `tokenizer`, or of the model `donor`, whose rows are taken too.
+
+        Raises:
+            ValueError: neither; or both, and the donor has another vocabulary.
+        """
+        from tokenry.models.opening import model_folder
+        from tokenry.transplant.matching import rows_fingerprint
+
+        if tokenizer is None and donor is None:
+            raise ValueError(
+                "give --tokenizer T (the tokenizer it should have), or --donor M (a model that has it), or both."
+            )
+        vocab = Vocab.open(tokenizer or donor)
+        if donor is None:
+            return cls(vocab)
+        if tokenizer is not None and rows_fingerprint(Vocab.open(donor)) != rows_fingerprint(vocab):
+            raise ValueError(
+                f"the donor {donor} does not have the tokens of {tokenizer}; a donor's rows stand for its own tokens. "
+                "Give a donor that was trained with this tokenizer, or --donor alone to take its tokenizer."
+            )
+        given = model_rows(model_folder(donor), own_code=own_code)
+        return cls(vocab, given["base"], given["base_head"])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Text to score a model on before and after."""
+
+    domains: dict[str, object] = field(default_factory=dict)
+    """name -> what `core.tables.texts` takes."""
+    reading: dict = field(default_factory=dict)
+    """`limit`, `text` of the reader."""
+    most_bytes: int = 100_000
+    segment_bytes: int = 512
+
+    def texts(self) -> dict[str, list[str]]:
+        """name -> documents.
+
+        Raises:
+            ValueError: a domain without text.
+        """
+        from tokenry.core.tables import texts
+        from tokenry.transplant.documents import take
+
+        found = {}
+        for name, source in self.domains.items():
+            found[name] = take([t for t in texts(source, **self.reading) if t.strip()], self.most_bytes)
+            if not found[name]:
+                raise ValueError(f"{source} holds no text; need at least one document to score.")
+        return found
 
 
 def transplant_folder(
@@ -14,7 +91,9 @@ def transplant_folder(
     tokenizer: str | None = None,
     donor: str | None = None,
     method: str = "pieces",
-    k: int = 64,
+    materials: Materials | None = None,
+    digits: str = "keep",
+    measured: Measured | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> Report:
@@ -23,38 +102,96 @@ def transplant_folder(
     Args:
         base: model folder or hub name.
         tokenizer: what `Vocab.open` takes; or
-        donor: a model folder or hub name whose tokenizer is taken; its rows serve the method "omp".
-        method, k, seed: as for `plan`; `k` goes to "omp" only.
+        donor: a model folder or hub name whose tokenizer is taken; its rows serve the methods that need a donor.
+        method, seed: as for `plan`.
+        materials: what the method is given, by its signature.
+        digits: "keep" what the method makes, or "decompose": rows of numbers from the old digit pieces.
+        measured: text to score before and after the move.
+
+    Returns:
+        The Report of the move; with `measured` also bits per byte before and after, by domain.
 
     Raises:
-        ValueError: neither or both of tokenizer and donor; "omp" without a donor.
+        ValueError: neither tokenizer nor donor; material that the method does not take; what the method refuses.
     """
     from tokenry.models.opening import model_folder
+    from tokenry.transplant.digits import repair_digits
     from tokenry.transplant.planning import plan
     from tokenry.transplant.undoing import apply_plan
 
-    if (tokenizer is None) == (donor is None):
-        raise ValueError("give either --tokenizer T (the tokenizer it should have) or --donor M (a model that has it).")
-    if method == "omp" and donor is None:
-        raise ValueError(
-            "omp writes new tokens in rows of a donor model, and none was given; need --donor M, a model with the "
-            "wanted tokenizer. Without one take --method pieces."
-        )
-    folder = model_folder(base)
-    rows = _rows(folder)
-    options = {"base": rows["base"], "base_head": rows["base_head"], "seed": seed}
-    if method == "omp":
-        given = _rows(model_folder(donor))
-        options |= {"donor": given["base"], "donor_head": given["base_head"], "k": k}
-    to = Vocab.open(tokenizer or donor)
-    return apply_plan(folder, plan(Vocab.open(folder), to, method=method, **options), to, out=out, overwrite=overwrite)
+    if digits not in DIGITS:
+        raise ValueError(f"digits={digits!r}; need 'keep' or 'decompose'.")
+    materials = materials or Materials()
+    options = options_for(method, materials)
+    if Path(out).exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already. Give another folder, or replace it with --overwrite.")
+    own_code = materials.own_code
+    target, folder = Target.open(tokenizer, donor, own_code=own_code), model_folder(base)
+    texts = measured.texts() if measured is not None else {}
+    before = _scored(folder, texts, measured, materials.device)
+    old = Vocab.open(folder)
+    if materials.untrained:
+        options |= {"untrained": _untrained(old, folder, target.vocab, donor)}
+    rows = model_rows(folder, own_code=own_code) | target.rows()
+    made = plan(old, target.vocab, method=method, seed=seed, **rows, **options)
+    if digits == "decompose":
+        made = repair_digits(made, old, target.vocab)
+    report = apply_plan(folder, made, target.vocab, out=out, overwrite=overwrite, own_code=own_code)
+    after = _scored(Path(out), texts, measured, materials.device)
+    _tell(report, before, after)
+    arguments = {"base": base, "tokenizer": tokenizer, "donor": donor, "method": method, "digits": digits}
+    inputs = [source for source in (base, tokenizer, donor) if source is not None]
+    write_run(out, verb="transplant", arguments=arguments | record(materials), seed=seed, inputs=inputs)
+    return report
 
 
-def _rows(folder: Path) -> dict:
+def _untrained(old: Vocab, folder: Path, new: Vocab, donor: str | None) -> tuple:
+    """Ids that the base, and the donor where there is one, never learned."""
+    from tokenry.models.opening import model_folder
+    from tokenry.transplant.untrained import untrained_ids
+
+    theirs = np.zeros(0, dtype=np.int64) if donor is None else untrained_ids(new, model_folder(donor))
+    return untrained_ids(old, folder), theirs
+
+
+def _scored(folder: Path, texts: dict, measured: Measured | None, device: str | None) -> dict:
+    """Scores by domain; the model is dropped again before rows are made."""
+    if not texts:
+        return {}
+    from tokenry.models.lm import LM
+    from tokenry.transplant.scoring import measure
+
+    lm = LM.open(folder, device=device)
+    return {name: measure(lm, some, segment_bytes=measured.segment_bytes) for name, some in texts.items()}
+
+
+def _tell(report: Report, before: dict, after: dict) -> None:
+    """Bits per byte before and after into the report, the change paired over documents."""
+    rows = []
+    for name, scores in before.items():
+        first, last, change = scores.bits_per_byte(), after[name].bits_per_byte(), after[name].change_from(scores)
+        report.facts |= {
+            f"bits_per_byte.{name}.before": first,
+            f"bits_per_byte.{name}.after": last,
+            f"bits_per_byte.{name}.change": change,
+        }
+        report.headline.append(Headline(f"Bits per byte on {name}", first, last, "bits/byte", "lower", change))
+        row = {"text": name, "units": len(scores.nats)}
+        for when, found in (("before", scores), ("after", after[name])):
+            bits = found.bits_per_byte()
+            row |= {when: bits.value, f"{when}_low": bits.low, f"{when}_high": bits.high}
+            row[f"bytes_per_token_{when}"] = found.bytes_per_token().value
+        rows.append(row)
+    if rows:
+        report.tables["bits per byte"] = pa.Table.from_pylist(rows)
+        report.notes.append(STEP_ZERO)
+
+
+def model_rows(folder: Path, *, own_code: bool = False) -> dict:
     """Embedding and head rows of a checkpoint as float32; the head is None when both share one matrix."""
     from tokenry.models.files import embedding_names, read_tensor
 
-    names = embedding_names(folder)
+    names = embedding_names(folder, own_code=own_code)
     base = read_tensor(folder, names.input).float().numpy()
     head = None if names.is_tied or names.head is None else read_tensor(folder, names.head).float().numpy()
     return {"base": base, "base_head": head}
@@ -68,62 +205,3 @@ def apply_folder(plan_folder: Path, model: Path, out: Path, *, overwrite: bool =
 
     place = find_plan(plan_folder)
     return apply_plan(model, load_plan(place), Vocab.open(place.parent), out=out, overwrite=overwrite)
-
-
-def heal_folder(
-    model: str,
-    data: list[str],
-    out: Path,
-    *,
-    config: object,
-    reading: dict,
-    device: str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-) -> Report:
-    """Train a model on `data` and write it to `out` with its curve; a part of the documents is only scored.
-
-    Raises:
-        FileExistsError: `out` exists and `overwrite` is off. ValueError: too few documents.
-        KeyboardInterrupt: after a state that `resume` continues was saved.
-    """
-    from dataclasses import asdict
-
-    from tokenry.core.hashing import fingerprint
-    from tokenry.models.lm import LM
-    from tokenry.transplant.documents import part_texts, split, take
-    from tokenry.transplant.healing import heal
-    from tokenry.transplant.workspace import Workspace
-
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; need a new folder. Choose another --out, or add --overwrite.")
-    lm = LM.open(model, device=device)
-    key = fingerprint(repr(describe_input(model)), repr(describe_input(data)), repr(asdict(config)), repr(reading))
-    space = Workspace.open(out, key, resume=resume)
-    parts = space.path("parts")
-    space.stage("split", lambda: split(data, parts, seed=config.seed, caps={}, reading=reading))
-    texts = part_texts(parts, "compose") + part_texts(parts, "heal")
-    heldout = take(part_texts(parts, "heldout"), 100_000)
-    healed = heal(lm, texts, config=config, validation=heldout, folder=space.path("healed"))
-    report = _heal_report(healed, str(model))
-    with atomic_folder(out, overwrite=overwrite) as folder:
-        lm.save(folder, overwrite=True)
-        report.save(folder / "report")
-        write_run(folder, verb="heal", arguments=asdict(config), seed=config.seed, inputs=[model, *data])
-    space.close()
-    return report
-
-
-def _heal_report(healed: object, name: str) -> Report:
-    curve = healed.curve
-    report = Report(kind="heal", title=f"{Path(name).name} trained for {healed.steps} steps")
-    report.facts = {
-        "bits_per_byte.before": curve[0]["bits_per_byte"],
-        "bits_per_byte.after": curve[-1]["bits_per_byte"],
-        "steps": healed.steps,
-        "flops": healed.flops,
-        "cpu_seconds": round(healed.cpu_seconds, 1),
-    }
-    points = [(point["bytes"], point["bits_per_byte"]) for point in curve]
-    report.figures = [Figure("line", "Held-out bits per byte", "bytes read", "bits per byte", {"model": points})]
-    return report

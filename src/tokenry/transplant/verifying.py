@@ -16,12 +16,13 @@ _ID_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token
 _LIST_KEYS = ("suppress_tokens", "begin_suppress_tokens")
 
 
-def verify(source: object, *, texts: Sequence[str] = PROBES) -> Report:
+def verify(source: object, *, texts: Sequence[str] = PROBES, own_code: bool = False) -> Report:
     """Open a model as a user would and check that its tokenizer, rows and configurations fit together.
 
     Args:
-        source: a model folder, which is reopened, or an LM.
+        source: a model folder, which is reopened by the Auto class of its kind, or an LM.
         texts: what must survive encoding and decoding.
+        own_code: run model code that lies in the folder. Only for folders you trust.
 
     Returns:
         Report of kind "transplant-verify": fact `ok`, and the table `problems` with columns check, problem.
@@ -29,24 +30,40 @@ def verify(source: object, *, texts: Sequence[str] = PROBES) -> Report:
     Raises:
         FileNotFoundError: no such folder. A folder that does not open otherwise is a problem, not an error.
     """
-    from tokenry.models.lm import LM
-
     if isinstance(source, (str, Path)) and not Path(source).is_dir():
         raise FileNotFoundError(f"{source}: no such folder; need a model folder to verify.")
     try:
-        lm = LM.open(source)
+        lm = _open(source, own_code=own_code)
     except ValueError as error:
         return _report(str(source), [("opens", str(error))], {})
     problems = [*_rows(lm), *_ids(lm), *_template(lm), *_round_trip(lm, texts), *_numbers(lm, texts)]
-    embedding, head = lm.model.get_input_embeddings().weight, lm.model.get_output_embeddings().weight
+    embedding, head = _tables(lm)
     facts = {
         "vocab_size": lm.vocab.size,
         "rows": len(embedding),
         "padding_rows": len(embedding) - lm.vocab.size,
-        "tied": bool(head.data_ptr() == embedding.data_ptr()),
+        "tied": head is not None and bool(head.data_ptr() == embedding.data_ptr()),
         "texts": len(texts),
     }
     return _report(lm.name, problems, facts)
+
+
+def _open(source: object, *, own_code: bool):
+    from tokenry.models.lm import LM
+    from tokenry.models.opening import check_model, load_folder
+
+    if not isinstance(source, (str, Path)):
+        return LM.open(source)
+    model, tokenizer = load_folder(source, own_code=own_code)
+    vocab = Vocab.open(tokenizer)
+    check_model(model, vocab.size, str(source), causal=False)
+    return LM(model, tokenizer, vocab, str(source))
+
+
+def _tables(lm) -> tuple:
+    from tokenry.models.files import accessors
+
+    return tuple(None if module is None else module.weight for module in accessors(lm.model))
 
 
 def _report(name: str, problems: list[tuple[str, str]], facts: dict) -> Report:
@@ -60,8 +77,7 @@ def _report(name: str, problems: list[tuple[str, str]], facts: dict) -> Report:
 
 
 def _rows(lm) -> list[tuple[str, str]]:
-    n_input = len(lm.model.get_input_embeddings().weight)
-    n_head = len(lm.model.get_output_embeddings().weight)
+    n_input, n_head = (len(lm.model.get_input_embeddings().weight) if t is None else len(t) for t in _tables(lm))
     declared = lm.model.config.get_text_config().vocab_size
     found = []
     if n_input < lm.vocab.size or n_head < lm.vocab.size:
@@ -73,7 +89,9 @@ def _rows(lm) -> list[tuple[str, str]]:
 
 def _ids(lm) -> list[tuple[str, str]]:
     found = []
-    configs = {"config": lm.model.config.get_text_config(), "generation config": lm.model.generation_config}
+    configs = {"config": lm.model.config.get_text_config()}
+    generation = getattr(lm.model, "generation_config", None)
+    configs |= {} if generation is None else {"generation config": generation}
     n_rows = len(lm.model.get_input_embeddings().weight)
     for name, config in configs.items():
         for key in _ID_KEYS:
@@ -86,10 +104,8 @@ def _ids(lm) -> list[tuple[str, str]]:
             if any(not 0 <= i < n_rows for i in _listed(getattr(config, key, None))):
                 found.append(("special ids", f"{name}: {key} names ids outside the {n_rows} rows"))
     eos = lm.vocab.specials.get("eos")
-    stops = _listed(getattr(configs["generation config"], "eos_token_id", None)) or _listed(
-        configs["config"].eos_token_id
-    )
-    if eos is not None and eos not in stops:
+    stops = _listed(getattr(generation, "eos_token_id", None)) or _listed(configs["config"].eos_token_id)
+    if eos is not None and generation is not None and eos not in stops:
         found.append(("special ids", f"generation does not stop at the tokenizer's eos {eos}, but at {stops}"))
     for role, i in lm.vocab.specials.items():
         named = getattr(lm.tokenizer, f"{role}_token_id", None)
@@ -148,8 +164,13 @@ def _numbers(lm, texts: Sequence[str]) -> list[tuple[str, str]]:
     ids = [*start, *lm.vocab.encode([texts[0] if texts else "a"])[0].tolist()][:64]
     if not ids:
         return []
+    given = {"input_ids": torch.tensor([ids], device=lm.device)}
+    if getattr(lm.model.config, "is_encoder_decoder", False):
+        given["decoder_input_ids"] = given["input_ids"]
     with torch.inference_mode():
-        logits = lm.model(input_ids=torch.tensor([ids], device=lm.device), use_cache=False).logits
-    if torch.isfinite(logits[..., : lm.vocab.size]).all():
+        output = lm.model(**given)
+    # A model without a head gives hidden states.
+    numbers = output.logits[..., : lm.vocab.size] if hasattr(output, "logits") else output[0]
+    if torch.isfinite(numbers).all():
         return []
     return [("numbers", "the logits of a short text are not finite")]

@@ -1,0 +1,97 @@
+"""A hypernetwork learns the rows of a frozen model: its own tokens first, then those of sampled tokenizers."""
+
+import pytest
+import torch
+from small_vocabularies import ENGLISH, GERMAN, byte_level
+
+from tokenry.models.tiny import tiny_llama
+from tokenry.transplant.hypernet import HypernetConfig, Hypernetwork
+from tokenry.transplant.hypernet_training import (
+    TrainingConfig,
+    auxiliary_loss,
+    identity_error,
+    sampled_batches,
+    train_identity,
+    train_main,
+)
+from tokenry.transplant.tokenizer_sampling import SamplerConfig, TokenizerSampler
+
+VOCAB = byte_level("english", 340, ("<|end|>", "<|start|>", "<|pad|>"))
+SMALL = TrainingConfig(identity_steps=1, steps=4, warmup=1, batch=2, length=16, steps_per_tokenizer=2, rate=1e-3)
+
+
+def made(tied: bool = True):
+    lm = tiny_llama(VOCAB, width=16, layers=1, heads=2, tied=tied)
+    lm.model.get_input_embeddings().padding_idx = None
+    head = None if tied else lm.model.get_output_embeddings().weight.detach().clone()
+    rows = lm.model.get_input_embeddings().weight.detach().clone()
+    network = Hypernetwork(rows, head, HypernetConfig(width=16, hidden=16), excluded=sorted(VOCAB.special_ids))
+    return lm, network
+
+
+def drawn(texts=ENGLISH + GERMAN):
+    return TokenizerSampler(VOCAB, texts, config=SamplerConfig(size=400, pool=8))
+
+
+def test_the_auxiliary_loss_of_a_look_up_is_zero_and_of_zero_rows_one():
+    true, old = torch.randn(9, 4), torch.tensor([3, -1, 8, 0])
+    assert auxiliary_loss(torch.where(old[:, None] >= 0, true[old.clamp(min=0)], 7.0), true, old) == 0
+    torch.testing.assert_close(auxiliary_loss(torch.zeros(4, 4), true, old), torch.tensor(1.0))
+    assert auxiliary_loss(torch.ones(2, 4), true, torch.tensor([-1, -1])) == 0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_training_leaves_the_body_untouched_and_moves_the_network(tied):
+    lm, network = made(tied)
+    body = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    before = [p.detach().clone() for p in network.parameters()]
+    result = train_main(network, lm, drawn(), config=SMALL)
+    assert result.steps == 4 and {"lm", "auxiliary"} <= result.history[0].keys()
+    assert all(torch.equal(value, body[name]) for name, value in lm.model.state_dict().items())
+    assert all(p.requires_grad for p in lm.model.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_fewer_rows_spell_the_same_batch():
+    lm, network = made()
+    whole = sampled_batches(network, lm, drawn(), config=SMALL)(3)
+    few = sampled_batches(network, lm, drawn(), config=TrainingConfig(**{**vars(SMALL), "negatives": 20}))(3)
+    assert len(few["old"]) < len(whole["old"])
+    for key in ("surface", "old", "special"):
+        assert torch.equal(few[key][few["input_ids"]], whole[key][whole["input_ids"]])
+    learned = few["labels"] >= 0
+    assert torch.equal(learned, whole["labels"] >= 0)
+    assert torch.equal(few["labels"][learned], few["input_ids"][learned])
+
+
+def test_an_interrupted_main_stage_goes_on_bit_for_bit(tmp_path):
+    lm, straight = made()
+    _, halved = made()
+    train_main(straight, lm, drawn(), config=SMALL)
+
+    class Stop(Exception):
+        pass
+
+    import tokenry.transplant.hypernet_training as module
+
+    original, seen = module.fit, {}
+
+    def stopping(*args, **options):
+        return original(*args, **options, on_step=(lambda step, entry: step == 2) if not seen.get("once") else None)
+
+    module.fit = stopping
+    try:
+        train_main(halved, lm, drawn(), config=SMALL, resume=tmp_path / "state")
+    finally:
+        module.fit = original
+    _, resumed = made()
+    train_main(resumed, lm, drawn(), config=SMALL, resume=tmp_path / "state")
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+def test_the_identity_stage_takes_most_of_the_error_away():
+    _, network = made()
+    before = identity_error(network, VOCAB)
+    config = TrainingConfig(identity_steps=300, identity_rate=5e-3, identity_tokens=512, clip=1.0)
+    train_identity(network, VOCAB, config=config)
+    assert identity_error(network, VOCAB) < 0.5 * before
