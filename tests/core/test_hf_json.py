@@ -68,3 +68,13 @@ def test_a_template_wraps_one_text_and_two():
     bos = template(("<s>", 1), None)
     assert [next(iter(item.values()))["id"] for item in bos["pair"]] == ["<s>", "A", "<s>", "B"]
     assert whole_spec(BPE, post_processor=bos)["decoder"] is None
+
+
+def test_a_run_of_spaces_that_is_a_piece_and_an_added_token_is_spaces():
+    # Gemma lists its runs of spaces twice; merges reach them from the spaces of a text, so spaces are what they add.
+    added = {"id": 3, "content": "▁▁", "special": False, "normalized": False}
+    model = {"type": "BPE", "vocab": {"a": 0, "▁": 1, "b": 2, "▁▁": 3}, "merges": ["▁ ▁"], "byte_fallback": True}
+    found = entries({"model": model, "normalizer": REPLACE, "added_tokens": [added]}, {})
+    assert found.data[3] == b"  "
+    other = {**added, "content": "▁x", "id": 4}
+    assert entries({"model": model, "normalizer": REPLACE, "added_tokens": [other]}, {}).data[4] == "▁x".encode()

@@ -13,7 +13,15 @@ from tokenry.data import demo_model, demo_text
 from tokenry.models.scoring import Scores
 from tokenry.transplant import comparing_methods as comparing
 from tokenry.transplant.compare_report import compare_report, rank_correlation
-from tokenry.transplant.comparing_methods import TRAINED, UNTOUCHED, CompareConfig, Texts, Trial, compare_methods, method_names
+from tokenry.transplant.comparing_methods import (
+    TRAINED,
+    UNTOUCHED,
+    CompareConfig,
+    Texts,
+    Trial,
+    compare_methods,
+    method_names,
+)
 from tokenry.transplant.healing import HealConfig
 
 SHORT = CompareConfig(("pieces", "random", "wechsel"), HealConfig(steps=2, batch=2, length=48), heldout_bytes=3000)

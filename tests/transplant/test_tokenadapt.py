@@ -9,9 +9,9 @@ from small_vocabularies import byte_level, rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind
 from tokenry.transplant.heuristics import pieces as mean_of_pieces
-from tokenry.transplant.tokenadapt import local_weights, tempered, tokenadapt
 from tokenry.transplant.matching import match
 from tokenry.transplant.planning import Gap, new_rows, plan
+from tokenry.transplant.tokenadapt import local_weights, tempered, tokenadapt
 
 
 def letters(strings):

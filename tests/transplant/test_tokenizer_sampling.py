@@ -34,7 +34,8 @@ def test_without_noise_the_best_by_frequency_and_length_are_taken(words, extra):
     longer = [name for name in counts if len(name) > 1]
     best = sorted(longer, key=lambda name: (-counts[name] * len(name), name))[:extra]
     assert set(pieces) == {*BYTE_TO_CHAR, *best}
-    assert (np.diff(log_p) <= 0).all() and math.isclose(np.exp(log_p).sum(), 1)
+    assert (np.diff(log_p) <= 0).all()
+    assert math.isclose(np.exp(log_p).sum(), 1)
     score = {name: counts[name] * len(name) for name in best}
     by_piece = dict(zip(pieces, log_p, strict=True))
     for one in best:
@@ -50,12 +51,14 @@ def test_any_noise_leaves_sorted_scores_the_exact_size_and_every_byte(spread, se
     pieces, log_p = best_pieces(counts, room=270, spread=spread, rng=np.random.default_rng(seed))
     assert len(pieces) == len(set(pieces)) == 270
     assert set(BYTE_TO_CHAR) <= set(pieces)
-    assert np.isfinite(log_p).all() and (np.diff(log_p) <= 0).all()
+    assert np.isfinite(log_p).all()
+    assert (np.diff(log_p) <= 0).all()
 
 
 def test_a_drawn_tokenizer_has_the_size_the_bytes_and_the_special_ids_of_the_reference():
     vocab = sampler().sample(0)
-    assert vocab.size == 400 and vocab.family == "unigram"
+    assert vocab.size == 400
+    assert vocab.family == "unigram"
     assert {vocab.tokens[i] for i in range(400)} >= {bytes([b]) for b in range(256)}
     assert vocab.specials == REFERENCE.specials
     assert vocab.special_ids == REFERENCE.special_ids
@@ -87,8 +90,10 @@ def test_a_queue_adds_up_the_counts_of_the_pools_before():
     options = {"size": 300, "pool": 1, "noise_centre": NONE}
     alone = sampler(texts=first + second, **options).sample(1)
     both = sampler(texts=first + second, queue=2, **options).sample(1)
-    assert b"aaaa" not in alone.index and b"cccc" in alone.index
-    assert b"aaaa" in both.index and b"cccc" in both.index
+    assert b"aaaa" not in alone.index
+    assert b"cccc" in alone.index
+    assert b"aaaa" in both.index
+    assert b"cccc" in both.index
 
 
 @given(st.text(max_size=40))

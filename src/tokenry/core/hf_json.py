@@ -226,16 +226,17 @@ def entries(spec: dict, config: dict) -> Entries:
         literals[i] = piece
         if i not in unused and not _UNUSED_NAME.fullmatch(piece):
             data[i] = spell(piece)
-    if has_byte_pieces(spec):
-        for i, piece in pieces:
-            if (value := byte_of_piece(piece)) is not None:
-                data[i], byte[i] = bytes((value,)), True
+    for i, piece in pieces if has_byte_pieces(spec) else ():
+        if (value := byte_of_piece(piece)) is not None:
+            data[i], byte[i] = bytes((value,)), True
     for token in added:
         i = token["id"]
+        # Gemma's runs of spaces are added tokens and pieces, which merges reach from real spaces.
+        own = data[i] if literals[i] == token["content"] and alphabet_of(spec) == "metaspace" else None
         literals[i] = token["content"]
         special[i] = bool(token.get("special"))
         hidden = special[i] or i in unused or _UNUSED_NAME.fullmatch(token["content"])
-        data[i] = None if hidden else _added_bytes(token, spec)
+        data[i] = None if hidden else own or _added_bytes(token, spec)
     unk = unknown_id(spec)
     if unk is not None:
         special[unk], data[unk] = True, None
@@ -269,9 +270,8 @@ def _word_piece(piece: str, prefix: str) -> bytes:
 
 def _added_bytes(token: dict, spec: dict) -> bytes:
     """An added token matches its own text; a normalised one is matched after spaces became metaspaces."""
-    if token.get("normalized") and alphabet_of(spec) == "metaspace":
-        return from_metaspace(token["content"])
-    return token["content"].encode("utf-8", "surrogatepass")
+    spaced = token.get("normalized") and alphabet_of(spec) == "metaspace"
+    return from_metaspace(token["content"]) if spaced else token["content"].encode("utf-8", "surrogatepass")
 
 
 def has_byte_pieces(spec: dict) -> bool:

@@ -77,8 +77,8 @@ class TokenizerSampler:
             raise ValueError("no text to draw tokenizers from; need at least one. Give --data.")
         if self.config.size < least:
             raise ValueError(
-                f"size={self.config.size}; need at least {least}, for 256 bytes and the {least - 256} special tokens of "
-                f"{reference.name}. Ask for more."
+                f"size={self.config.size}; need at least {least}, for 256 bytes and the {least - 256} special tokens "
+                f"of {reference.name}. Ask for more."
             )
         self._counts: dict[int, Counter[str]] = {}
 
