@@ -64,7 +64,8 @@ def main() -> None:
             dense = network(torch.from_numpy(surface))[0].numpy()
         return Rows([((), ())] * len(dense), np.full(len(dense), RowKind.GIVEN, np.uint8), dense=dense)
 
-    unseen = {"bpe 4096": {"size": 4096, "pattern": "gpt2"}, "bpe 600": {"size": 600}}
+    unseen = {"bpe 4096": {"size": 4096, "pattern": "gpt2"}, "unigram 4096": {"size": 4096, "kind": "unigram"},
+              "bpe 600": {"size": 600}}  # fmt: skip
     found = []
     for name, how in unseen.items():
         vocab = train(training_texts("en")[:600], **how)

@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-from tokenry.cli import adapt, heal, house, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import adapt, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
 from tokenry.cli import model_arithmetic as _arithmetic  # noqa: E402, F401
 from tokenry.cli import tokenizer_audit as _audit  # noqa: E402, F401
 from tokenry.cli import tokenizer_concepts as _concepts  # noqa: E402, F401
@@ -55,6 +55,7 @@ app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Tokens")
 app.add_typer(model.app, name="model", rich_help_panel="Models")
 transplant.register(app)
 heal.register(app)
+app.add_typer(hypernet.app, name="hypernet", rich_help_panel="Models")
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"
