@@ -118,13 +118,15 @@ def test_unused_entries_are_those_never_counted(counts):
 def test_evenness_is_one_for_equal_use_and_falls_when_one_token_rules(counts):
     vocab = byte_level()
     equal = count(vocab, [("a.b.", "")])
-    assert lenses.evenness(count(vocab, [("ab", ""), ("!", "")])).facts["renyi_efficiency"] == pytest.approx(1)
+    assert lenses.evenness(count(vocab, [("ab", ""), ("!", "")])).facts["renyi_efficiency"].value == pytest.approx(1)
     skewed = count(vocab, [("!" * 51 + " a", "")])
-    assert lenses.evenness(skewed).facts["renyi_efficiency"] < lenses.evenness(equal).facts["renyi_efficiency"]
+    assert (
+        lenses.evenness(skewed).facts["renyi_efficiency"].value < lenses.evenness(equal).facts["renyi_efficiency"].value
+    )
     used = counts.tokens_V[counts.tokens_V > 0]
     p = used / used.sum()
     closed_form = np.log((p**2.5).sum()) / (1 - 2.5) / np.log(len(p))
-    assert lenses.evenness(counts).facts["renyi_efficiency"] == pytest.approx(closed_form, rel=1e-9)
+    assert lenses.evenness(counts).facts["renyi_efficiency"].value == pytest.approx(closed_form, rel=1e-9)
 
 
 def test_special_tokens_written_in_the_text_are_reported(counts):
@@ -196,3 +198,14 @@ def test_material_is_passed_by_name_and_asked_for_when_missing():
     assert lenses.material_for(lens, {"lang": "tr"}, name="") is None
     with pytest.raises(ValueError, match="--terms"):
         lenses.material_for(lens, {"lang": "tr"}, name="x")
+
+
+def test_the_interval_of_renyi_efficiency_narrows_with_documents_and_holds_the_value():
+    documents = made_documents(200)
+    few, many = (
+        lenses.evenness(count(byte_level(), some)).facts["renyi_efficiency"] for some in (documents[:12], documents)
+    )
+    for found in (few, many):
+        assert found.low < found.value < found.high
+    assert many.high - many.low < few.high - few.low
+    assert np.isnan(lenses.evenness(count(byte_level(), documents[:1])).facts["renyi_efficiency"].low)

@@ -17,6 +17,7 @@ from tokenry.tokenization.findings import Findings, rows_as_columns
 # Axes: L languages, U tokens used by any of them, R resamples.
 
 COVERAGES = (0.5, 0.9, 0.99)
+_DRAWS = 100
 _ALPHA = 0.5
 _RESAMPLES = 20
 _MOST_RESAMPLED = 5_000_000
@@ -56,6 +57,7 @@ def languages(counts: Counts, *, seed: int = 0, alpha: float = _ALPHA) -> Findin
                 "cover_50": covered[0],
                 "cover_90": covered[1],
                 "cover_99": covered[2],
+                **_cover_ends(n_LU[i], seed),
             }
         )
     rows.sort(key=lambda row: -row["share_of_vocabulary"])
@@ -66,8 +68,8 @@ def languages(counts: Counts, *, seed: int = 0, alpha: float = _ALPHA) -> Findin
             f"Languages by use: p(language | token) from the text of each source, alpha {alpha}, all of equal weight; "
             "share_of_vocabulary is its mean over the used entries. It says whom the entries serve, not how much of a "
             "language the tokenizer was trained on; see `tokenizer mixture` for that.",
-            "The interval of a share resamples tokens, not documents: read it as at least this wide. own_tokens: "
-            f"entries of which a language has over {_OWN:.0%}. cover_90: the fewest entries that make up 90 % of a "
+            "The intervals of a share and of cover_ resample tokens, not documents: read them as at least so wide. "
+            f"own_tokens: entries of which a language has over {_OWN:.0%}. cover_90: the fewest entries that make up 90 % of a "
             "language's tokens in this text; it grows with the text, so compare languages on equal amounts.",
         ],
     )
@@ -127,6 +129,21 @@ def effective_vocabulary(n_U: np.ndarray, coverages: Iterable[float] = COVERAGES
     if not len(running) or not running[-1]:
         return [0 for _ in coverages]
     return [int(np.searchsorted(running, share * running[-1] - 1e-9)) + 1 for share in coverages]
+
+
+def _cover_ends(n_U: np.ndarray, seed: int) -> dict[str, int]:
+    """Ends of the number of tokens that cover a share of the text, when its tokens are drawn again; by column."""
+    used = n_U[n_U > 0].astype(np.int64)
+    drawn = np.zeros((1, len(COVERAGES)))
+    if len(used):
+        draws = np.random.default_rng(seed).multinomial(used.sum(), used / used.sum(), _DRAWS)
+        drawn = np.array([effective_vocabulary(draw) for draw in draws])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    ends = {}
+    for k, coverage in enumerate(COVERAGES):
+        ends[f"cover_{round(100 * coverage)}_low"] = int(np.floor(low[k]))
+        ends[f"cover_{round(100 * coverage)}_high"] = int(np.ceil(high[k]))
+    return ends
 
 
 def _overlap(n_LU: np.ndarray, names: list[str]) -> dict[str, list]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tokenry.core.intervals import Interval
 from tokenry.core.numerics import renyi_entropy
 from tokenry.core.report import Figure
 from tokenry.tokenization import entries, probes
@@ -21,6 +22,7 @@ from tokenry.tokenization.findings import Findings, grouped, ratio, rows_as_colu
 
 __all__ = ["BASE", "LENSES", "MATERIAL", "Findings", "grouped", "material_for", "ratio", "renyi_efficiency"]
 
+_RESAMPLES = 200
 _HERE, _ROOM = "tokenry.tokenization.lenses", "tokenry.tokenization"
 LENSES = {
     "compression": f"{_HERE}:compression",
@@ -213,7 +215,7 @@ def evenness(counts: Counts, *, seed: int = 0, alpha: float = 2.5) -> Findings:
     Never an aim by itself: random splitting raises it and makes models worse (arXiv 2402.14614).
     """
     used = counts.tokens_V[counts.tokens_V > 0]
-    value = renyi_efficiency(counts.tokens_V, alpha)
+    value = _renyi_interval(counts, alpha, seed)
     order = np.argsort(-counts.tokens_V, kind="stable")[:20].tolist()
     order = [i for i in order if counts.tokens_V[i]]
     table = {
@@ -222,6 +224,29 @@ def evenness(counts: Counts, *, seed: int = 0, alpha: float = 2.5) -> Findings:
         "share": [share(counts.tokens_V[i], counts.n_tokens) for i in order],
     }
     return Findings(facts={"renyi_efficiency": value, "used_tokens": len(used)}, tables={"frequent": table})
+
+
+def _renyi_interval(counts: Counts, alpha: float, seed: int) -> Interval:
+    """Renyi efficiency of all tokens, with an interval from resampled documents.
+
+    Tokens are kept in sum only; so up to 1,000 documents drawn at random are encoded again, and what resampling them
+    changes is scaled to the number of documents there are.
+    """
+    value, n_docs = renyi_efficiency(counts.tokens_V, alpha), len(counts.tokens_D)
+    encoded = [ids for ids in counts.vocab.encode([text for _, text in counts.sample]) if len(ids)]
+    if n_docs < 2 or len(encoded) < 2:
+        return Interval(value, float("nan"), float("nan"), n_docs)
+    used, flat = np.unique(np.concatenate(encoded), return_inverse=True)
+    owner = np.repeat(np.arange(len(encoded)), [len(ids) for ids in encoded])
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(encoded), np.full(len(encoded), 1 / len(encoded)), _RESAMPLES)
+    found = [renyi_efficiency(np.bincount(flat, weights=w[owner], minlength=len(used)), alpha) for w in draws]
+    drawn = np.array([one for one in found if one is not None])
+    if value is None or len(drawn) < _RESAMPLES:  # too few kinds of tokens for an entropy of their use
+        return Interval(float("nan") if value is None else value, float("nan"), float("nan"), n_docs)
+    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]) - drawn.mean())
+    scale = (len(encoded) / n_docs) ** 0.5
+    return Interval(value, value + scale * low, value + scale * high, n_docs)
 
 
 def numbers(counts: Counts, *, seed: int = 0) -> Findings:
