@@ -69,8 +69,8 @@ def languages(counts: Counts, *, seed: int = 0, alpha: float = _ALPHA) -> Findin
             "share_of_vocabulary is its mean over the used entries. It says whom the entries serve, not how much of a "
             "language the tokenizer was trained on; see `tokenizer mixture` for that.",
             "The intervals of a share and of cover_ resample tokens, not documents: read them as at least so wide. "
-            f"own_tokens: entries of which a language has over {_OWN:.0%}. cover_90: the fewest entries that make up 90 % of a "
-            "language's tokens in this text; it grows with the text, so compare languages on equal amounts.",
+            f"own_tokens: entries of which a language has over {_OWN:.0%}. cover_90: the fewest entries that make up "
+            "90 % of a language's tokens in this text; it grows with the text, so compare languages on equal amounts.",
         ],
     )
     if len(names) <= _MOST_PAIRS:
