@@ -3,6 +3,8 @@
 Papers: Training-Free Tokenizer Transplantation via OMP (arXiv 2506.06607); the comparison is ours.
 """
 
+from pathlib import Path
+
 import pyarrow as pa
 
 from tokenry.core.intervals import Interval, bootstrap_interval
@@ -52,7 +54,7 @@ def compare_report(
         row |= _seed_columns(by_name[key], trained_on)
         row |= {"CPU seconds to plan": round(sum(t.plan_seconds for t in by_name[key]) / len(by_name[key]), 2)}
         rows.append(row)
-    report = Report("transplant-compare", f"{name} to the tokens of {target}: {len(methods)} methods")
+    report = Report("transplant-compare", f"{Path(name).name} to the tokens of {target}: {len(methods)} methods")
     report.tables["methods"] = pa.Table.from_pylist(rows)
     report.tables["domains"] = pa.Table.from_pylist(_domains(by_name, [*ranked, TRAINED, UNTOUCHED], parts))
     if skipped:
