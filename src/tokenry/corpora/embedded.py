@@ -21,7 +21,7 @@ import pyarrow as pa
 from tokenry.core.choosing import needs
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import Progress, atomic_path, atomic_write, check_folder, log
-from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of, write_manifest
+from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of, read_mapped, write_manifest
 from tokenry.corpora.units import Reading, Tally, Unit, cut_units, finished, first_schema, part_name, run_unit
 
 __all__ = ["EmbeddedEngine", "begin", "finish"]
@@ -259,9 +259,14 @@ def _check_schemas(folder: Path, tallies: list[Tally]) -> None:
 
 def _said(reading: Reading) -> dict[str, object]:
     return {
-        "text": reading.text, "columns": None if reading.columns is None else list(reading.columns),
-        "schema": str(reading.schema), "skip_bad": reading.skip_bad, "on_error": reading.on_error,
-    }  # fmt: skip
+        "text": reading.text,
+        "columns": None if reading.columns is None else list(reading.columns),
+        "schema": str(reading.schema),
+        "skip_bad": reading.skip_bad,
+        "sidecars": [[folder, read_mapped(folder).key] for folder in reading.sidecars],
+        "signals": None if reading.signals is None else list(reading.signals),
+        "on_error": reading.on_error,
+    }
 
 
 def _fingerprint(units: list[Unit]) -> str:

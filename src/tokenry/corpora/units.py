@@ -54,6 +54,8 @@ class Reading:
         schema: the schema of the documents, fixed by the first batch of the first unit.
         batch_rows: rows in a batch at most.
         skip_bad: pass over broken rows and count them; else the first one ends the run.
+        sidecars: folders of signals that belong to these documents; their columns come after the documents' own.
+        signals: columns of the sidecars to give; None gives all.
         on_error: what a row does on which the function fails: "raise" names it and ends the run, "quarantine" leaves
             it out and lists it beside the part.
     """
@@ -63,6 +65,8 @@ class Reading:
     schema: pa.Schema | None = None
     batch_rows: int = 1024
     skip_bad: bool = False
+    sidecars: tuple[str, ...] = ()
+    signals: tuple[str, ...] | None = None
     on_error: str = "raise"
 
 
@@ -119,7 +123,18 @@ def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
 
 
 def read_unit(unit: Unit, reading: Reading, bad: BadRows) -> Iterator[pa.RecordBatch]:
-    """The documents of one unit, batch by batch, with the columns `id`, `text`, `source` and those that are kept."""
+    """The documents of one unit, batch by batch: `id`, `text`, `source`, those that are kept, those of the sidecars."""
+    if reading.sidecars:
+        from tokenry.corpora.sidecars import Beside
+
+        beside = Beside(unit, reading.sidecars, reading.signals)
+        yield from map(beside.join, _documents(unit, reading, bad))
+        beside.close()
+        return
+    yield from _documents(unit, reading, bad)
+
+
+def _documents(unit: Unit, reading: Reading, bad: BadRows) -> Iterator[pa.RecordBatch]:
     shaper = Columns(text=reading.text, keep=reading.columns, skip_bad=reading.skip_bad, bad=bad)
     shaper.schema = reading.schema
     n_before = 0
@@ -172,7 +187,7 @@ def run_unit(
                 count(batch.num_rows)
 
     with atomic_path(out / part_name(unit.number)) as part:
-        _write_part(results(), part, unit, lambda: function(empty(reading.schema), *state).schema)
+        _write_part(results(), part, unit, lambda: _schema_of_none(unit, function, reading, state))
     tally.n_bad, tally.examples = bad.n, bad.examples
     tally.seconds = round(time.perf_counter() - started, 3)
     tally.cpu_seconds = round(time.process_time() - cpu, 3)
@@ -281,6 +296,16 @@ def _write_part(
             writer.write_table(pa.Table.from_batches(group, first.schema))
 
 
+def _schema_of_none(unit: Unit, function: Function, reading: Reading, state: tuple) -> pa.Schema:
+    """The schema of the results where a unit has no documents: what the function makes of none."""
+    none = empty(reading.schema)
+    if reading.sidecars:
+        from tokenry.corpora.sidecars import Beside
+
+        none = Beside(unit, reading.sidecars, reading.signals).join(none)
+    return function(none, *state).schema
+
+
 def empty(schema: pa.Schema) -> pa.RecordBatch:
     """A batch of this schema without rows."""
     return pa.RecordBatch.from_arrays([pa.array([], column.type) for column in schema], schema=schema)
@@ -303,7 +328,7 @@ def first_schema(units: Sequence[Unit], reading: Reading) -> pa.Schema:
     """
     bad = BadRows()
     for unit in units:
-        for batch in read_unit(unit, reading, bad):
+        for batch in _documents(unit, reading, bad):
             return batch.schema
     passed = f" ({bad})" if bad.n else ""
     names = ", ".join(unit.place.path for unit in units[:3])
