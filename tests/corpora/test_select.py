@@ -1,0 +1,174 @@
+"""A selection keeps what its rules and budget say, names the reason for the rest, and can be gone on with."""
+
+import functools
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tokenry.core.tables import read
+from tokenry.corpora.embedded import EmbeddedEngine
+from tokenry.corpora.select import Choice, select
+from tokenry.corpora.units import Reading
+
+
+def measured(batch):
+    n = [len(text) for text in batch.column("text").to_pylist()]
+    columns = {
+        "id": batch.column("id"),
+        "test.length": pa.array(n, pa.int64()),
+        "test.parity": pa.array(["odd" if one % 2 else "even" for one in n], pa.string()),
+        "test.score": pa.array([None if one == 3 else one / 100 for one in n], pa.float64()),
+    }
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for source, low, high in (("web", 1, 41), ("books", 41, 61)):
+        rows = [{"id": f"{source}{n}", "text": "x" * n, "url": f"u{n}"} for n in range(low, high)]
+        (folder / f"{source}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    engine = EmbeddedEngine(workers=1)
+    return folder, engine.map(folder, measured, tmp_path / "signals", key="k").folder, engine
+
+
+def run(corpus, tmp_path, name="out", **choice):
+    folder, signals, engine = corpus
+    return select(folder, tmp_path / name, choice=Choice(**choice), sidecars=[signals], engine=engine)
+
+
+def kept(selection):
+    return read(selection.documents.folder).column("id").to_pylist()
+
+
+def decisions(selection):
+    return [row for part in selection.decisions.parts for row in pq.read_table(part).to_pylist()]
+
+
+def test_rules_keep_and_the_first_broken_one_is_the_reason(corpus, tmp_path):
+    selection = run(corpus, tmp_path, rules={"long": "test.length >= 10", "odd": 'test.parity == "odd"'})
+    assert sorted(kept(selection)) == sorted(
+        [f"web{n}" for n in range(11, 41, 2)] + [f"books{n}" for n in range(41, 61, 2)]
+    )
+    reasons = {row["id"]: row["select.reason"] for row in decisions(selection)}
+    assert (reasons["web4"], reasons["web5"], reasons["web12"], reasons["web13"]) == ("long", "long", "odd", "kept")
+    table = {row["reason"]: row for row in selection.report.tables["reasons"].to_pylist()}
+    assert (table["long"]["documents"], table["long"]["broken"], table["long"]["alone"]) == (9, 9, 5)
+    assert (table["odd"]["documents"], table["odd"]["broken"], table["odd"]["alone"]) == (26, 30, 26)
+    assert table["kept"]["documents"] == 25
+    assert read(selection.documents.folder).schema.names == ["id", "text", "source", "url"]
+
+
+def test_the_best_within_a_budget_of_bytes(corpus, tmp_path):
+    selection = run(corpus, tmp_path, score="test.score", budget=119, unit="bytes")
+    assert sorted(kept(selection)) == ["books59", "books60"]
+    assert selection.report.facts["bytes.kept"] == 119
+    assert {row["select.reason"] for row in decisions(selection)} == {"kept", "over the budget"}
+
+
+def test_a_missing_score_is_not_kept(corpus, tmp_path):
+    selection = run(corpus, tmp_path, score="-test.score", budget=3)
+    assert sorted(kept(selection)) == ["web1", "web2", "web4"]
+
+
+def test_quotas_share_the_budget_and_repeat_what_is_short(corpus, tmp_path):
+    equal = run(corpus, tmp_path, "a", score="test.score", budget=20, per="source", quota="equal")
+    table = {row["source"]: row for row in equal.report.tables["sources"].to_pylist()}
+    assert (table["web"]["kept"], table["books"]["kept"]) == (10, 10)
+    told = run(corpus, tmp_path, "b", budget=50, per="source", quota={"books": 1.0}, repeat=True)
+    ids = kept(told)
+    assert len(ids) == 50
+    assert all(ids.count(f"books{n}") in (2, 3) for n in range(41, 61))
+    assert any("repeated up to 3 times" in warning for warning in told.report.warnings)
+
+
+def test_a_sidecar_column_of_tokens_can_be_the_unit(corpus, tmp_path):
+    selection = run(corpus, tmp_path, score="test.score", budget=100, unit="test.length")
+    assert selection.report.facts["test.length.kept"] == 119
+
+
+def test_the_same_seed_draws_the_same_documents_and_another_seed_others(corpus, tmp_path):
+    folder, signals, _ = corpus
+    choice = Choice(score="test.score", budget=10, temperature=0.1, seed=4)
+    one, two = (
+        select(folder, tmp_path / f"w{n}", choice=choice, sidecars=[signals], engine=EmbeddedEngine(workers=1))
+        for n in (1, 2)
+    )
+    assert kept(one) == kept(two)
+    other = select(
+        folder, tmp_path / "w3", choice=Choice(score="test.score", budget=10, temperature=0.1, seed=5),
+        sidecars=[signals], engine="embedded",
+    )  # fmt: skip
+    assert kept(other) != kept(one)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({}, "nothing to choose by"),
+        ({"score": "test.score"}, "without a bound"),
+        ({"rules": {"a": "test.lenght > 1"}}, r"test\.length"),
+        ({"score": "test.score", "budget": 1, "share": 0.5}, "a budget and a share"),
+        ({"budget": 5, "quota": "equal"}, "without the column"),
+        ({"budget": 5, "per": "sourse"}, "source"),
+        ({"temperature": 1.0, "budget": 5}, "without a score"),
+        ({"share": 2.0}, "share=2.0"),
+    ],
+)
+def test_contradictions_are_refused_before_any_work(corpus, tmp_path, choice, message):
+    with pytest.raises(ValueError, match=message):
+        run(corpus, tmp_path, **choice)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_an_output_that_exists_is_refused(corpus, tmp_path):
+    run(corpus, tmp_path, share=0.5)
+    with pytest.raises(FileExistsError, match="exists already"):
+        run(corpus, tmp_path, share=0.25)
+
+
+def test_a_selection_that_was_cut_off_goes_on(corpus, tmp_path, monkeypatch):
+    folder, signals, engine = corpus
+    calls = []
+
+    def broken_map(self, source, function, out, **options):
+        calls.append(options["label"])
+        if options["label"].startswith("writing"):
+            raise KeyboardInterrupt
+        return original(self, source, function, out, **options)
+
+    original = EmbeddedEngine.map
+    monkeypatch.setattr(EmbeddedEngine, "map", broken_map)
+    choice = Choice(rules={"long": "test.length > 30"})
+    with pytest.raises(KeyboardInterrupt):
+        select(folder, tmp_path / "out", choice=choice, sidecars=[signals], engine=engine)
+    monkeypatch.setattr(
+        EmbeddedEngine,
+        "map",
+        functools.partialmethod(lambda self, *a, **o: (calls.append(o["label"]), original(self, *a, **o))[1]),
+    )
+    selection = select(folder, tmp_path / "out", choice=choice, sidecars=[signals], engine=engine)
+    assert calls == ["weighing", "writing what is kept", "writing what is kept"]
+    assert len(kept(selection)) == 30
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_only_deciding_writes_no_documents(corpus, tmp_path):
+    folder, signals, engine = corpus
+    selection = select(
+        folder, tmp_path / "out", choice=Choice(share=0.5), sidecars=[signals], engine=engine, write=False
+    )
+    assert selection.documents is None
+    assert not (tmp_path / "out").exists()
+    assert selection.report.facts["kept"] == 30
+
+
+def test_documents_without_signals_are_chosen_by_their_own_columns(corpus, tmp_path):
+    folder, _, engine = corpus
+    selection = select(
+        folder, tmp_path / "out", choice=Choice(rules={"x": 'url in ["u7", "u50"]'}), engine=engine, reading=Reading()
+    )
+    assert sorted(kept(selection)) == ["books50", "web7"]
