@@ -95,6 +95,11 @@ class MinHash:
         self._a_K = draw[0] | np.uint64(1)
         self._b_K = draw[1]
 
+    @property
+    def multipliers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The a_k and b_k, uint64 (K,) each, for kernels."""
+        return self._a_K, self._b_K
+
     def signature(self, hashes_N: np.ndarray) -> np.ndarray:
         """Signature of one set.
 

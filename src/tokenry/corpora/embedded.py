@@ -163,12 +163,19 @@ class EmbeddedEngine:
         return self.query(f"SELECT l.*{added} FROM {by} ORDER BY {order}", out)
 
     def sort(
-        self, source: str | Path | Sequence[Path], by: Sequence[str], out: str | Path, *, descending: bool = False
+        self,
+        source: str | Path | Sequence[Path],
+        by: Sequence[str],
+        out: str | Path,
+        *,
+        descending: bool = False,
+        drop: bool = False,
     ) -> Path:
         """As `engine.Engine.sort` says."""
         way = "DESC" if descending else "ASC"
         order = ", ".join(f"{quoted(name)} {way} NULLS LAST" for name in by)
-        return self.query(f"SELECT * FROM {_scan(source)} ORDER BY {order}", out)
+        columns = f"* EXCLUDE ({', '.join(map(quoted, by))})" if drop else "*"
+        return self.query(f"SELECT {columns} FROM {_scan(source)} ORDER BY {order}", out)
 
     def query(self, query: str, out: str | Path) -> Path:
         """Write what a query of DuckDB gives as one Parquet file that appears whole or not at all."""

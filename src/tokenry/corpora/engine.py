@@ -139,9 +139,15 @@ class Engine(Protocol):
         ...
 
     def sort(
-        self, source: str | Path | Sequence[Path], by: Sequence[str], out: str | Path, *, descending: bool = False
+        self,
+        source: str | Path | Sequence[Path],
+        by: Sequence[str],
+        out: str | Path,
+        *,
+        descending: bool = False,
+        drop: bool = False,
     ) -> Path:
-        """Sort by the columns `by`, nulls last, into one Parquet file."""
+        """Sort by the columns `by`, nulls last, into one Parquet file; `drop` leaves those columns out of it."""
         ...
 
 

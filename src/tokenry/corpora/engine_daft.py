@@ -113,10 +113,16 @@ class DaftEngine:
         return self._query(_join, (*files, joined_names(*files, on, how), on, how), out)
 
     def sort(
-        self, source: str | Path | Sequence[Path], by: Sequence[str], out: str | Path, *, descending: bool = False
+        self,
+        source: str | Path | Sequence[Path],
+        by: Sequence[str],
+        out: str | Path,
+        *,
+        descending: bool = False,
+        drop: bool = False,
     ) -> Path:
         """As `engine.Engine.sort` says."""
-        return self._query(_sort, (parts_of(source), list(by), descending), out)
+        return self._query(_sort, (parts_of(source), list(by), descending, drop), out)
 
     def _query(self, task: Callable, work: tuple, out: str | Path) -> Path:
         with atomic_path(out) as part:
@@ -290,8 +296,9 @@ def _join(daft: object, work: tuple) -> None:
 
 
 def _sort(daft: object, work: tuple) -> None:
-    files, by, descending, out = work
-    _write(daft.read_parquet(files).sort(by, desc=descending, nulls_first=False), out, None)
+    files, by, descending, drop, out = work
+    frame = daft.read_parquet(files).sort(by, desc=descending, nulls_first=False)
+    _write(frame.exclude(*by) if drop else frame, out, None)
 
 
 def _write(frame: object, out: str, schema: pa.Schema | None) -> None:

@@ -21,12 +21,12 @@ from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
 from tokenry.core.report import Report
 from tokenry.core.runs import check_folder, write_run
-from tokenry.corpora.engine import Engine, Mapped, open_engine, read_mapped, write_manifest
+from tokenry.corpora.engine import Engine, Mapped, open_engine, read_mapped
 from tokenry.corpora.expressions import Expression, parse
 from tokenry.corpora.mechanisms import best, by_cell, capped, cell_budgets, noisy_keep, softened
 from tokenry.corpora.select_report import BUDGET, KEPT, Counted, selection_report
-from tokenry.corpora.sidecars import columns_of
-from tokenry.corpora.units import Reading, cut_units, first_schema, part_name
+from tokenry.corpora.sidecars import columns_of, write_sidecar
+from tokenry.corpora.units import Reading, cut_units, first_schema
 
 __all__ = ["UNITS", "Choice", "Selection", "decide", "select"]
 
@@ -198,6 +198,8 @@ def decide(
     if choice.per is None or choice.cap is not None:
         return best(utility_N, size_N, budget, seed=choice.seed)
     usable_N = ~np.isnan(utility_N) & (cell_N >= 0)
+    if not usable_N.any():
+        return np.zeros(len(utility_N), np.int64)
     sizes_C = np.bincount(cell_N[usable_N], weights=size_N[usable_N], minlength=len(cells))
     budgets_C = cell_budgets(sizes_C, budget, choice.quota, names=cells)
     return by_cell(utility_N, size_N, cell_N, budgets_C, repeat=choice.repeat, seed=choice.seed)
@@ -291,8 +293,8 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     """Decide over the numbers of all documents, write the decisions part by part, and count."""
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(part) for part in numbers.parts]
-    whole = pa.concat_tables([table.drop_columns(["id"]) for table in tables])
+    columns = ["source", "broken", "score", "size", "cell"]
+    whole = pa.concat_tables([pq.read_table(part, columns=columns) for part in numbers.parts])
     cell_N, cells = _codes(whole.column("cell"))
     broken_N, score_N, size_N = (whole.column(name).to_numpy() for name in ("broken", "score", "size"))
     usable_N = np.where(broken_N == 0, score_N, np.nan)
@@ -300,35 +302,16 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     names = [*plan.rules, KEPT, BUDGET]
     first_N = np.where(broken_N > 0, _lowest_bit(broken_N), np.where(copies_N > 0, len(names) - 2, len(names) - 1))
     if not decided.exists():
-        _write_decisions(numbers, tables, (copies_N, first_N, names), decided, engine)
+        columns = {
+            "select.copies": pa.array(copies_N, pa.int64()),
+            "select.reason": pa.array(names, pa.string()).take(pa.array(first_N, pa.int64())),
+            "select.score": whole.column("score"),
+        }
+        write_sidecar(numbers, columns, decided, key=numbers.key, engine=engine)
     source_N, sources = _codes(whole.column("source"))
     rules = {name: rule.text for name, rule in plan.rules.items()}
     counted = Counted(broken_N, first_N, copies_N, size_N, source_N, sources)
     return read_mapped(decided), selection_report(counted, rules, choice.unit)
-
-
-def _write_decisions(
-    numbers: Mapped, tables: Sequence[pa.Table], made: tuple[np.ndarray, np.ndarray, list[str]], out: Path, engine: str
-) -> None:
-    import pyarrow.parquet as pq
-
-    copies_N, first_N, names = made
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    words, start = pa.array(names, pa.string()), 0
-    for tally, table in zip(numbers.tallies, tables, strict=True):
-        rows = slice(start, start + table.num_rows)
-        start += table.num_rows
-        columns = {
-            "id": table.column("id"),
-            "select.copies": pa.array(copies_N[rows], pa.int64()),
-            "select.reason": words.take(pa.array(first_N[rows], pa.int64())),
-            "select.score": table.column("score"),
-        }
-        pq.write_table(pa.table(columns), part / part_name(tally.number), compression="zstd")
-    write_manifest(Mapped(part, numbers.tallies, numbers.key), engine)
-    part.rename(out)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:

@@ -5,16 +5,17 @@ order, with `id` first. It never copies the text.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from tokenry.core.choosing import suggest
-from tokenry.corpora.engine import read_mapped
+from tokenry.core.runs import atomic_folder
+from tokenry.corpora.engine import Mapped, read_mapped, write_manifest
 from tokenry.corpora.units import Unit, part_name
 
-__all__ = ["Beside", "columns_of", "read_signals", "versions_of"]
+__all__ = ["Beside", "columns_of", "read_signals", "versions_of", "write_sidecar"]
 
 
 def columns_of(folders: Sequence[str | Path]) -> dict[str, pa.Field]:
@@ -64,6 +65,34 @@ def read_signals(folder: str | Path, columns: Sequence[str] | None = None) -> pa
             raise ValueError(f"no signal {name!r} in {folder}.{suggest(name, known)} It has: {', '.join(known)}.")
     names = None if columns is None else ["id", *columns]
     return pa.concat_tables([pq.read_table(part, columns=names) for part in read_mapped(folder).parts])
+
+
+def write_sidecar(
+    like: Mapped, columns: Mapping[str, pa.Array | pa.ChunkedArray], out: Path, *, key: str, engine: str
+) -> Mapped:
+    """Write columns over all documents as a sidecar whose parts are those of `like`.
+
+    Args:
+        like: a finished folder of parts whose rows have the `id` of the documents; it gives rows and ids.
+        columns: name -> values for every document, in order.
+        out: the folder to make; it appears whole or not at all.
+        key: of what decided the values.
+        engine: the name for the manifest.
+    """
+    import pyarrow.parquet as pq
+
+    n_rows = like.n_out
+    if wrong := [name for name, values in columns.items() if len(values) != n_rows]:
+        raise ValueError(f"{len(columns[wrong[0]]):,} values of {wrong[0]} for {n_rows:,} documents; need one each.")
+    with atomic_folder(out) as part:
+        start = 0
+        for tally, path in zip(like.tallies, like.parts, strict=True):
+            ids = pq.read_table(path, columns=["id"]).column("id")
+            made = {name: values.slice(start, len(ids)) for name, values in columns.items()}
+            start += len(ids)
+            pq.write_table(pa.table({"id": ids, **made}), part / part_name(tally.number), compression="zstd")
+        write_manifest(Mapped(part, like.tallies, key), engine)
+    return Mapped(out, like.tallies, key)
 
 
 class Beside:

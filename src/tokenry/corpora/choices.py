@@ -1,0 +1,112 @@
+"""Read what a user types for a selection: rules, presets, budgets such as 5M, quotas such as web=2,books=1."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tokenry.corpora.select import Choice
+
+__all__ = ["amount", "choice_of", "named_paths", "weights_of"]
+
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+
+
+def amount(text: str | float) -> float:
+    """A number with an optional k, M, B (or G) or T: `5M` is five million.
+
+    Raises:
+        ValueError: it is none, or not above 0.
+    """
+    found = re.fullmatch(r"\s*([0-9][0-9_,]*\.?[0-9]*(?:e[0-9]+)?)\s*([kmgbt]?)\s*", str(text), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is no amount; need a number such as 20000, 5M or 1.5B.")
+    value = float(found[1].replace(",", "").replace("_", "")) * _SUFFIXES[found[2].lower()]
+    if value <= 0:
+        raise ValueError(f"an amount of {text}; need more than 0.")
+    return value
+
+
+def weights_of(text: str) -> dict[str, float]:
+    """Names with weights, `web=2,books=1`.
+
+    Raises:
+        ValueError: a member has no name or no number, or a name comes twice.
+    """
+    weights: dict[str, float] = {}
+    for member in text.split(","):
+        name, equals, number = member.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = float("nan")
+        if not equals or not name.strip() or weight != weight:
+            raise ValueError(f"{member.strip()!r} in {text!r} is no weight; need name=number, such as web=2,books=1.")
+        if name.strip() in weights:
+            raise ValueError(f"two weights for {name.strip()!r} in {text!r}; give one.")
+        weights[name.strip()] = weight
+    return weights
+
+
+def named_paths(members: Sequence[str], option: str) -> dict[str, Path]:
+    """Names with paths, `quiz=quiz.jsonl`.
+
+    Args:
+        members: as typed, each name once.
+        option: what they were typed after, for the message.
+
+    Raises:
+        ValueError: a member has no name or no path, or a name comes twice.
+    """
+    paths: dict[str, Path] = {}
+    for member in members:
+        name, equals, path = member.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"{member!r} after {option}; need NAME=FILE, such as quiz=quiz.jsonl.")
+        if name in paths:
+            raise ValueError(f"two files for {name!r} after {option}; give each name once (a folder holds several).")
+        paths[name] = Path(path)
+    return paths
+
+
+def choice_of(
+    *,
+    where: Sequence[str] = (),
+    presets: Sequence[str] = (),
+    budget: str | None = None,
+    quota: str = "proportional",
+    cap: str | None = None,
+    **options: object,
+) -> Choice:
+    """The choice that was typed.
+
+    Args:
+        where: rules; each is its own name.
+        presets: names of `presets.PRESETS`; their rules come first.
+        budget, cap: amounts as `amount` reads them.
+        quota: "proportional", "equal", or weights as `weights_of` reads them.
+        options: the other fields of `Choice`.
+
+    Raises:
+        ValueError: something cannot be read, or there is no such preset.
+    """
+    rules: dict[str, str] = {}
+    for preset in presets:
+        rules |= _preset(preset)
+    rules |= {rule: rule for rule in where}
+    shares: str | Mapping[str, float] = weights_of(quota) if "=" in quota else quota
+    return Choice(
+        rules=rules,
+        budget=None if budget is None else amount(budget),
+        cap=None if cap is None else amount(cap),
+        quota=shares,
+        **options,
+    )
+
+
+def _preset(name: str) -> dict[str, str]:
+    from tokenry.core.choosing import suggest
+    from tokenry.corpora.presets import PRESETS
+
+    if name not in PRESETS:
+        raise ValueError(f"no preset is called {name!r}.{suggest(name, PRESETS)} There are: {', '.join(PRESETS)}.")
+    return dict(PRESETS[name])
