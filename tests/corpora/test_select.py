@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tokenry.core.tables import read
+from tokenry.corpora.dedup_paragraphs import dedup_paragraphs
 from tokenry.corpora.embedded import EmbeddedEngine
 from tokenry.corpora.select import Choice, select
 from tokenry.corpora.units import Reading
@@ -172,3 +173,22 @@ def test_documents_without_signals_are_chosen_by_their_own_columns(corpus, tmp_p
         folder, tmp_path / "out", choice=Choice(rules={"x": 'url in ["u7", "u50"]'}), engine=engine, reading=Reading()
     )
     assert sorted(kept(selection)) == ["books50", "web7"]
+
+
+def test_spans_are_cut_out_of_what_is_kept(tmp_path):
+    menu = "Home About Contact Imprint"
+    rows = [{"id": str(n), "text": f"{menu}\nPage {n} has its own words {n}"} for n in range(4)]
+    docs = tmp_path / "d.jsonl"
+    docs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    engine = EmbeddedEngine(workers=1)
+    signals = dedup_paragraphs(docs, tmp_path / "s", engine=engine).decisions.folder
+    spans = "dedup.paragraphs.spans"
+    selection = select(
+        docs, tmp_path / "out", choice=Choice(rules={"a": "length(text) > 0"}), sidecars=[signals], engine=engine,
+        cut={spans: ""},
+    )  # fmt: skip
+    made = read(selection.documents.folder)
+    assert made.column("text").to_pylist()[1:] == [f"Page {n} has its own words {n}" for n in (1, 2, 3)]
+    assert made.schema.names == ["id", "text", "source"]
+    with pytest.raises(ValueError, match=r"no column of spans 'dedup\.paragraphs\.span'"):
+        select(docs, tmp_path / "x", choice=Choice(share=1.0), sidecars=[signals], engine=engine, cut={spans[:-1]: ""})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenry.corpora.select import Choice
 
-__all__ = ["amount", "choice_of", "named_paths", "weights_of"]
+__all__ = ["amount", "choice_of", "cuts_of", "named_paths", "weights_of"]
 
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 
@@ -66,6 +66,12 @@ def named_paths(members: Sequence[str], option: str) -> dict[str, Path]:
             raise ValueError(f"two files for {name!r} after {option}; give each name once (a folder holds several).")
         paths[name] = Path(path)
     return paths
+
+
+def cuts_of(members: Sequence[str]) -> dict[str, str]:
+    """Columns of spans with what stands in their place, `dedup.paragraphs.spans` or `pii.emails=<mail>`."""
+    pairs = [member.partition("=") for member in members]
+    return {column.strip(): mark for column, _, mark in pairs}
 
 
 def choice_of(

@@ -68,3 +68,15 @@ def band_hashes(signature, rows):
                 h = _mixed(h + _GAMMA + np.uint64(signature[d, band * rows + row]))
             made[d, band] = h
     return made
+
+
+@njit(cache=True, nogil=True)
+def run_hashes(words, firsts, lasts):
+    """One hash for each run of words `firsts[i]` to `lasts[i]`, its length included."""
+    made = np.empty(len(firsts), np.uint64)
+    for i in range(len(firsts)):
+        h = np.uint64(lasts[i] - firsts[i])
+        for at in range(firsts[i], lasts[i]):
+            h = _mixed(h + _GAMMA + words[at])
+        made[i] = h
+    return made

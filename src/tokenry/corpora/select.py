@@ -26,6 +26,7 @@ from tokenry.corpora.expressions import Expression, parse
 from tokenry.corpora.mechanisms import best, by_cell, capped, cell_budgets, noisy_keep, softened
 from tokenry.corpora.select_report import BUDGET, KEPT, Counted, selection_report
 from tokenry.corpora.sidecars import columns_of, write_sidecar
+from tokenry.corpora.spans import replace_spans
 from tokenry.corpora.units import Reading, cut_units, first_schema
 
 __all__ = ["UNITS", "Choice", "Selection", "decide", "select"]
@@ -90,6 +91,7 @@ def select(
     sidecars: Sequence[str | Path] = (),
     reading: Reading = Reading(),  # noqa: B008 - frozen
     engine: str | Engine = "embedded",
+    cut: Mapping[str, str] | None = None,
     write: bool = True,
 ) -> Selection:
     """Keep the documents that `choice` names.
@@ -102,6 +104,8 @@ def select(
         sidecars: folders of signals that belong to the documents.
         reading: how the documents are read.
         engine: an engine or its name.
+        cut: columns of spans -> what stands in their place in the kept documents ("" takes them out): repeated
+            paragraphs, addresses, names.
         write: False only decides.
 
     Raises:
@@ -115,7 +119,12 @@ def select(
     reading = replace(reading, sidecars=tuple(map(str, sidecars)))
     if reading.schema is None:
         reading = replace(reading, schema=first_schema(cut_units(source), reading))
-    plan.check([*reading.schema.names, *columns_of(reading.sidecars)])
+    known = columns_of(reading.sidecars)
+    plan.check([*reading.schema.names, *known])
+    for column in cut or ():
+        if column not in known or not pa.types.is_list(known[column].type):
+            spans = [name for name, one in known.items() if pa.types.is_list(one.type)]
+            raise ValueError(f"no column of spans {column!r} to cut.{suggest(column, spans)} There are: {spans}.")
     key = fingerprint("select", 1, plan.described(), [[folder, read_mapped(folder).key] for folder in reading.sidecars])
     if target.exists() or (decided.exists() and not _is_mine(decided, key)):
         raise FileExistsError(f"{target if target.exists() else decided} exists already. Give another --out.")
@@ -130,10 +139,19 @@ def select(
     decisions, report = _decided(read_mapped(weighed), choice, plan, decided, engine.name)
     kept = None
     if write:
+        cuts = dict(cut or {})
         kept = engine.map(
-            source, keep, target, key=key, label="writing what is kept",
-            reading=replace(reading, sidecars=(str(decided),), signals=("select.copies",)),
-        )  # fmt: skip
+            source,
+            functools.partial(keep, cut=cuts),
+            target,
+            key=fingerprint(key, cuts),
+            label="writing what is kept",
+            reading=replace(
+                reading,
+                sidecars=(str(decided), *(reading.sidecars if cuts else ())),
+                signals=("select.copies", *cuts),
+            ),
+        )
         write_run(target, verb="corpus select", arguments=plan.described(), seed=choice.seed, inputs=[source])
     shutil.rmtree(weighed, ignore_errors=True)
     return Selection(kept, decisions, report)
@@ -159,11 +177,15 @@ def weigh(batch: pa.RecordBatch, *, choice: Choice) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
-def keep(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The documents of a batch as often as `select.copies` says, without that column."""
+def keep(batch: pa.RecordBatch, *, cut: Mapping[str, str]) -> pa.RecordBatch:
+    """The documents of a batch as often as `select.copies` says, their spans cut, without those columns."""
     copies_N = batch.column("select.copies").to_numpy()
-    rows = np.repeat(np.arange(batch.num_rows), copies_N)
-    names = [name for name in batch.schema.names if name != "select.copies"]
+    batch = batch.filter(pa.array(copies_N > 0))
+    if cut:
+        texts = replace_spans(batch.column("text"), [(batch.column(column), by) for column, by in cut.items()])
+        batch = batch.set_column(batch.schema.get_field_index("text"), "text", texts)
+    rows = np.repeat(np.arange(batch.num_rows), copies_N[copies_N > 0])
+    names = [name for name in batch.schema.names if name != "select.copies" and name not in cut]
     return batch.select(names).take(pa.array(rows, pa.int64()))
 
 
