@@ -2,8 +2,12 @@
 
     python bench/audit.py --mb 100
 
+    python bench/audit.py --unreachable TOKENIZER...  # entries no text can produce: seconds with and without our engine
+
 Prints seconds and peak memory, checks the counts against the library on a tenth of the documents in the same run, and
-writes bench/results/audit.json. Needs ../shared/data/tokenizers (or --tokenizer) and apt-get (bench/corpus.py).
+writes bench/results/audit.json. Needs ../shared/data/tokenizers (or --tokenizer) and apt-get (bench/corpus.py). With
+--unreachable it writes bench/results/unreachable.json: CPU seconds of `unreachable_entries` on an open vocabulary, the
+best of 3, as it is and with every entry settled by the library; the verdicts must be the same.
 """
 
 import os
@@ -25,11 +29,49 @@ ROOT = Path(__file__).resolve().parents[1]
 O200K = ROOT.parent / "shared" / "data" / "tokenizers" / "openai" / "o200k_base.tiktoken.xz"
 
 
+def unreachable(tokenizers: list[str]) -> None:
+    """Time the search for unreachable entries, and compare its verdicts with those of the library alone."""
+    import numpy as np
+
+    from tokenry.core.vocab import Vocab
+    from tokenry.tokenization import entries
+
+    rows, own = [], entries._produced
+    for name in tokenizers:
+        vocab = Vocab.open(name)
+        found = entries.unreachable_entries(vocab)
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            entries.unreachable_entries(vocab)
+            seconds.append(time.process_time() - start)
+        entries._produced = lambda vocab, texts, at_once: np.zeros(vocab.size, bool)
+        start = time.process_time()
+        by_library = entries.unreachable_entries(vocab)
+        alone = time.process_time() - start
+        entries._produced = own
+        rows.append({"tokenizer": "/".join(Path(name).parts[-4:]), "entries": vocab.size, "family": vocab.family,
+                     "unreachable": len(found), "cpu_seconds": round(min(seconds), 2),
+                     "cpu_seconds_by_library": round(alone, 2), "same_verdicts": found == by_library})  # fmt: skip
+        print(json.dumps(rows[-1]))
+    result = {
+        "command": "python bench/audit.py --unreachable TOKENIZER...",
+        "rows": rows,
+        "load_at_end": os.getloadavg()[0],
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+    (ROOT / "bench" / "results" / "unreachable.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mb", type=float, default=100, help="million bytes of text")
     parser.add_argument("--tokenizer", default=str(O200K), help="what Vocab.open takes")
+    parser.add_argument("--unreachable", nargs="+", help="time the search for unreachable entries of these instead")
     chosen = parser.parse_args()
+    if chosen.unreachable:
+        unreachable(chosen.unreachable)
+        return
 
     from tokenry.core.runs import set_quiet
     from tokenry.core.tables import stream

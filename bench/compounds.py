@@ -1,14 +1,16 @@
 """Decompounding and compound-aware tokenizers on German and English.
 
     python bench/compounds.py --work DIR [--shared ../shared/data] [--steps 500]
+    python bench/compounds.py --work DIR --only stage2 --steps 400
 
 Text: Debian's libreoffice-help-de and manpages-de and the German mixture (19 MB); for English dict-gcide and the
 English mixture (37 MB). The packages come by `apt-get download` into DIR. The outside frequency list is PyPI
 `wordfreq` 3.1.1 (needs `msgpack`), where installed. Gold: two hand-made German lists of 60 + 60 and 50 + 50 words
 beside this file (`compounds_de.tsv` was looked at while the settings were chosen, `compounds_de_test.tsv` never), and
 SIGMORPHON 2022 English (test file, flags 001 and 000); and compounds which the German text itself writes both ways, at
-least three times as one word and twice with a hyphen (kept out of the training). Written to
-bench/results/compounds.json.
+least three times as one word and twice with a hyphen (kept out of the training). Stage 2 (`--only stage2`): the English
+tagger from hyphens alone goes on learning from the SIGMORPHON development file and is scored on the test file, words of
+which are in neither stage; beside it a network that had the gold alone. Written to bench/results/compounds.json.
 """
 
 import argparse
@@ -81,11 +83,11 @@ def frequency_list(language: str) -> Counter | None:
     return Counter({word: max(1, round(10 ** (9 - i / 100))) for i, words in enumerate(buckets, 1) for word in words})
 
 
-def sigmorphon(shared: Path, work: Path) -> Path:
-    """The English test file."""
+def sigmorphon(shared: Path, work: Path, name: str = "eng.word.test.gold.tsv") -> Path:
+    """A file of the shared task; the English test file."""
     with tarfile.open(shared / "morphology-sigmorphon2022" / "segmentation.tar.xz") as archive:
-        member = next(m for m in archive.getmembers() if m.name.endswith("eng.word.test.gold.tsv"))
-        path = work / "eng.word.test.gold.tsv"
+        member = next(m for m in archive.getmembers() if m.name.endswith(name))
+        path = work / name
         path.write_bytes(archive.extractfile(member).read())
     return path
 
@@ -194,6 +196,38 @@ def tokenizers(
     return rows
 
 
+def second_stage(texts: list[str], learn_path: Path, test_path: Path, steps: int) -> dict:
+    """Stage 1, stage 2 and gold alone on words that none has learned from."""
+    from tokenry.tokenization.compound_audit import read_compounds
+    from tokenry.tokenization.compound_network import build
+    from tokenry.tokenization.compound_tuning import compare_stages, learned_rules, tune_decompounder
+    from tokenry.tokenization.compounds import Decompounder, folded, learn_decompounder
+    from tokenry.tokenization.hyphens import mine_hyphens, word_counts
+
+    learn, test = read_compounds(learn_path), read_compounds(test_path)
+    barred = set(map(folded, test.words))
+    rows = [w for w, word in enumerate(learn.words) if folded(word) not in barred]
+    learn = type(learn)(*(tuple(getattr(learn, name)[w] for w in rows) for name in ("words", "cuts")),
+                        constituents=tuple(learn.constituents[w] for w in rows))  # fmt: skip
+    examples = mine_hyphens(word_counts(texts), least_count=1, excluded=[*learn.words, *test.words])
+    first = learn_decompounder(examples, steps=steps)
+    out: dict = {"learned_compounds": int(learn.is_compound.sum()), "learned_simple": int((~learn.is_compound).sum()),
+                 "rules": len(learned_rules(learn)), "stage_1": first.notes, "seeds": []}  # fmt: skip
+    for seed in (0, 1):
+        started = time.process_time()
+        stages = {"stage 1": first, "stage 2": tune_decompounder(first, learn, seed=seed)}
+        seconds = round(time.process_time() - started, 1)
+        stages["stage 2, balanced"] = tune_decompounder(first, learn, balanced=True, seed=seed)
+        if not seed:
+            untaught = Decompounder(build(len(first.alphabet), **first.sizes).eval(), first.alphabet, first.sizes)
+            stages["gold alone"] = tune_decompounder(untaught, learn)
+        facts = compare_stages(test, stages, learned=learn, seed=seed).facts
+        row = {"seed": seed, "cpu_seconds_of_stage_2": seconds}
+        out["seeds"].append(row | {key: plain(value) for key, value in facts.items()})
+        print(json.dumps(out["seeds"][-1]), flush=True)
+    return out
+
+
 def plain(value: object) -> object:
     """An interval as [value, low, high, n]."""
     return (
@@ -208,7 +242,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--size", type=int, default=16384)
-    parser.add_argument("--only", choices=("de", "en", "unigram"))
+    parser.add_argument("--only", choices=("de", "en", "unigram", "stage2"))
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.only in (None, "unigram"):
@@ -232,6 +266,10 @@ def main() -> None:
         texts = list(english(arguments.work, arguments.shared))
         gold = {"SIGMORPHON 2022 test": sigmorphon(arguments.shared, arguments.work)}
         store("en", decompounders("en", texts, gold, arguments.steps, {})[0])
+    if arguments.only in (None, "stage2"):
+        paths = [sigmorphon(arguments.shared, arguments.work, f"eng.word.{n}.tsv") for n in ("dev", "test.gold")]
+        texts = list(english(arguments.work, arguments.shared))
+        store("stage2", second_stage(texts, *paths, arguments.steps))
 
 
 def store(key: str, figures: object) -> None:

@@ -39,6 +39,8 @@ LANGUAGES = {"eng_Latn": "src.eng", "deu_Latn": "ref.deu", "tur_Latn": "ref.tur"
 LABELS = ("wikibooks", "wikinews", "wikivoyage")
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BATCH = 32
+WAYS = ("sampled", "unmerged")
+MODEL = "ModernBERT d=64, 2 layers, mean pooling, 4,096 byte-level BPE"
 
 
 def flores() -> tuple[list[str], np.ndarray, np.ndarray, list[str]]:
@@ -211,7 +213,9 @@ def by_document(hit: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.bincount(place, weights=hit), np.bincount(place).astype(float)
 
 
-def summary(runs: dict, chosen: argparse.Namespace, seconds: float, n_languages: int) -> dict:
+def summary(
+    runs: dict, chosen: argparse.Namespace, seconds: float, n_languages: int, *, model: str = MODEL, ways: tuple = WAYS
+) -> dict:
     out = []
     for (way, level, control), found in runs.items():
         plain = runs.get((way, 0.0, ""))
@@ -230,27 +234,26 @@ def summary(runs: dict, chosen: argparse.Namespace, seconds: float, n_languages:
             change = ratio_interval(np.concatenate([h for h, _ in moved]), np.concatenate([n for _, n in moved]))
             row["change"] = [round(v, 4) for v in (change.value, change.low, change.high)]
         out.append(row)
-    sampled = runs.get(("sampled", 1.0, ""))
     gains = {}
     for level in LEVELS:
-        a, b = runs.get(("sampled", level, ""), []), runs.get(("unmerged", level, ""), [])
-        if sampled and len(a) == len(b) >= 2:
+        a, b = (runs.get((way, level, ""), []) for way in ways)
+        if len(a) == len(b) >= 2:
             difference = bootstrap_interval([x[0].mean() - y[0].mean() for x, y in zip(a, b, strict=True)])
             gains[str(level)] = [round(v, 4) for v in (difference.value, difference.low, difference.high)]
     return {
         "what": f"FLORES domain (3 classes), {n_languages} languages, split by document; intervals over documents "
                 "(all seeds), change paired with reduction 0 of the same fine-tuning",
         "settings": {**vars(chosen), "batch": BATCH, "n_test": [len(f[0]) for f in runs["majority", 0.0, ""]],
-                     "model": "ModernBERT d=64, 2 layers, mean pooling, 4,096 byte-level BPE",
+                     "model": model,
                      "cpu_seconds": round(seconds)},
         "rows": out,
         "sampled_minus_unmerged_over_seeds": gains,
     }  # fmt: skip
 
 
-def keep(result: dict) -> None:
+def keep(result: dict, key: str = "encoder") -> None:
     whole = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    whole["encoder"] = result
+    whole[key] = result
     RESULTS.write_text(json.dumps(whole, indent=1) + "\n")
 
 

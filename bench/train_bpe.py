@@ -5,11 +5,13 @@
         bpeasy sentencepiece --peer-python PEERS/bin/python --out bench/results/train_bpe_peers.json
 
 Each trainer runs in its own process, from the same file of JSON lines to a finished merge list; wall and CPU seconds
-and peak memory are those of the whole process, imports and reading included. The kernels are compiled before (once per
-installation; the seconds are reported). gigatoken, rustbpe and bpeasy are looked for in the interpreter of
-`--peer-python` (a virtual environment of their own). SentencePiece learns another tokenizer (characters and metaspace,
-one million sentences at most), so only its cost is comparable; bpeasy breaks ties in an order of its own and caps
-tokens at 128 bytes. Writes bench/results/train_bpe.json.
+and peak memory are those of the whole process, imports and reading included. tokenry and tokenizers see the packages
+that tokenry requires and no others, as after `pip install tokenry`: pyarrow imports pandas where it finds it, and numba
+whatever calls itself its extension (awkward, which comes with gigatoken). The kernels are compiled before (once per
+installation; the seconds are reported). Pages of program files in the peak are told apart (`files_mb`, at the end).
+gigatoken, rustbpe and bpeasy are looked for in the interpreter of `--peer-python` (a virtual environment of their own).
+SentencePiece learns another tokenizer (characters and metaspace, one million sentences at most), so only its cost is
+comparable; bpeasy breaks ties in an order of its own and caps tokens at 128 bytes. Writes bench/results/train_bpe.json.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import distribution, files, requires, version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -114,18 +116,53 @@ def _spelled(data: bytes) -> str:
 
 TRAINERS = {"tokenry": train_tokenry, "tokenizers": train_tokenizers, "gigatoken": train_gigatoken,
             "rustbpe": train_rustbpe, "bpeasy": train_bpeasy, "sentencepiece": train_sentencepiece}  # fmt: skip
+OWN = ("tokenry", "tokenizers")
 PEERS = ("gigatoken", "rustbpe", "bpeasy")
 
 
 def child(name: str, file: str, size: int, out: str) -> None:
     """Train once in this process and write the merges; its cost is measured from outside."""
     Path(out).write_text(json.dumps(TRAINERS[name](file, size)), encoding="utf-8")
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        Path(f"{out}.files").write_text(lines["RssFile"].split()[0], encoding="utf-8")
+
+
+def required(name: str) -> set[str]:
+    """The distributions that one needs, without extras, itself left out."""
+    from packaging.requirements import Requirement
+
+    found, waiting = set(), [name]
+    while waiting:
+        for line in requires(waiting.pop()) or []:
+            needed = Requirement(line)
+            plain = needed.name.lower().replace("_", "-")
+            if plain in found or not (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+                continue
+            found.add(plain)
+            waiting.append(plain)
+    return found
+
+
+def bare_site(folder: Path) -> Path:
+    """A folder of links to what tokenry requires, to stand for the site-packages of a new installation."""
+    folder.mkdir()
+    for name in required("tokenry"):
+        for top in {file.parts[0] for file in files(name) or [] if file.parts[0] not in ("..", "__pycache__")}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(Path(distribution(name).locate_file(top)).resolve())
+    return folder
 
 
 def measured(name: str, file: Path, size: int, out: Path, python: str = sys.executable) -> dict[str, float]:
     """Run one trainer in a process of its own."""
+    site, bare = out.parent / "site", name in OWN
+    if bare and not site.exists():
+        bare_site(site)
     command = [
         python if name in PEERS else sys.executable,
+        *(["-S"] if bare else []),
         __file__,
         "--child",
         name,
@@ -137,13 +174,20 @@ def measured(name: str, file: Path, size: int, out: Path, python: str = sys.exec
         str(out),
     ]
     start = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD})
+    path = {"PYTHONPATH": os.pathsep.join([str(site), str(HERE.parent / "src")])} if bare else {}
+    process = subprocess.Popen(command, env={**os.environ, **ONE_THREAD, **path})
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"{name} ended with status {status}")
     return {"wall_seconds": round(time.perf_counter() - start, 2),
             "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-            "peak_mb": round(usage.ru_maxrss / 1024, 1)}  # fmt: skip
+            "peak_mb": round(usage.ru_maxrss / 1024, 1), "files_mb": _files_mb(out)}  # fmt: skip
+
+
+def _files_mb(out: Path) -> float | None:
+    """Pages of program files that the process held at its end: the system may drop them at any time."""
+    told = Path(f"{out}.files")
+    return round(int(told.read_text(encoding="utf-8")) / 1024, 1) if told.is_file() else None
 
 
 def write_documents(files: list[Path], out: Path) -> dict[str, int]:
@@ -179,6 +223,7 @@ def compare(files: list[Path], size: int, repeats: int, trainers: list[str], pyt
             "ratio_wall": round(theirs["wall_seconds"] / ours["wall_seconds"], 2),
             "ratio_cpu": round(theirs["cpu_seconds"] / ours["cpu_seconds"], 2),
             "ratio_peak_memory": round(ours["peak_mb"] / theirs["peak_mb"], 3),
+            "ratio_peak_without_files": _own_ratio(ours, theirs),
             **agreement(merges["tokenry"], merges[name]),
         }
         for name, theirs in best.items()
@@ -195,6 +240,12 @@ def compare(files: list[Path], size: int, repeats: int, trainers: list[str], pyt
         "against": against,
         "first_run_on_nothing_seconds": warm,
     }
+
+
+def _own_ratio(ours: dict, theirs: dict) -> float | None:
+    if not (ours.get("files_mb") and theirs.get("files_mb")):
+        return None
+    return round((ours["peak_mb"] - ours["files_mb"]) / (theirs["peak_mb"] - theirs["files_mb"]), 3)
 
 
 def agreement(ours: list[list[str]], theirs: list[list[str]]) -> dict[str, object]:

@@ -1,10 +1,12 @@
 """The door under clumsy and hostile use: sentences, exit codes, Ctrl-C, closed pipes, missing packages."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +113,58 @@ def test_closed_and_wrongly_encoded_input_are_told(capsys, monkeypatch, tmp_path
     with open(tmp_path / "latin", encoding="utf-8") as file:
         monkeypatch.setattr(sys, "stdin", file)
         assert "iconv" in run(capsys, "tokenizer", "split", MODEL, "-", code=2)[1]
+
+
+SAYS = {
+    "ENOSPC": "free some space",
+    "EDQUOT": "quota",
+    "EACCES": "Permission denied",
+    "EROFS": "Read-only file system",
+    "EISDIR": "it is a folder",
+    "ENOTDIR": "is a file, not a folder",
+    "ENAMETOOLONG": "too long",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), SAYS.items())
+def test_what_the_system_refuses_and_the_user_can_mend_exits_2(name, words, capsys, monkeypatch, tmp_path):
+    """As the system raises it while a report is written over an older one."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text("old")
+    code = getattr(errno, name)
+
+    def refuse(path, *_, **__):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    asked = ("tokenizer", "audit", MODEL, "--text", FICTION, "--limit", "3", "--out", tmp_path / "report")
+    out, err = run(capsys, *asked, code=2)
+    assert out == ""
+    assert words in err
+    assert str(tmp_path / "report") in err
+    assert "Errno" not in err
+    assert "Traceback" not in err
+    assert (tmp_path / "report" / "report.json").read_text() == "old"
+    assert os.listdir(tmp_path / "report") == ["report.json"]
+
+
+def test_a_disk_that_is_broken_is_no_wrong_argument(capsys, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error", "x")
+
+    monkeypatch.setattr("tokenry.tokenization.verbs.split_report", broken)
+    assert "Input/output error" in run(capsys, "tokenizer", "split", MODEL, "x", code=1)[1]
+
+
+def test_output_that_has_no_room_is_told():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full, the device that is always full")
+    command = [sys.executable, "-m", "tokenry", "papers", "--markdown"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "no room left" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_of_ours():

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sample_texts import flores_texts, mixture_texts, script_texts
 
 from tokenry.core import cutters
-from tokenry.core.cutters import SPECIMEN, Cutter, byte_level_words
+from tokenry.core.cutters import SPECIMEN, Cutter
 from tokenry.core.patterns import PATTERNS, byte_level, known, split_pretokenizer
+from tokenry.core.scanning import byte_level_words
 from tokenry.core.vocab import Vocab
 
 LLAMA2 = {

@@ -13,7 +13,7 @@ from tokenry.core import pretokens as module
 from tokenry.core import tables
 from tokenry.core.cutters import Cutter
 from tokenry.core.patterns import byte_level, known, split_pretokenizer
-from tokenry.core.pretokens import Pretokens, Words, count_pretokens, pretokenize
+from tokenry.core.pretokens import Pretokens, Words, count_pretokens, distinct_pretokens, pretokenize
 
 MODEL = {"type": "BPE", "vocab": {"a": 0}, "merges": []}
 GPT2 = {"normalizer": None, "pre_tokenizer": byte_level(use_regex=True), "model": MODEL}
@@ -177,3 +177,20 @@ def test_pieces_of_all_lengths_that_crowd_each_other_out_of_the_small_table_add_
     words, totals = held.arrays()
     found = Counter(dict(zip(words.cast(pa.large_binary()).to_pylist(), totals.tolist(), strict=True)))
     assert +found == +wanted
+
+
+@pytest.mark.parametrize("spec", [GPT2, CL100K, BERT, PUNCTUATED])
+def test_distinct_pretokens_are_those_of_each_text_apart(spec):
+    texts = [*script_texts(), "one two", "two", ""]
+    words = list(distinct_pretokens(texts, spec))
+    assert len(words) == len(set(words))
+    assert set(words) == set(_library_counts(texts, spec))
+
+
+def test_texts_are_cut_in_parts_with_the_same_counts(monkeypatch):
+    whole = count_pretokens(_documents(), GPT2)
+    monkeypatch.setattr(module, "_MOST_BYTES", 50)
+    monkeypatch.setattr(module, "_GIVE_BACK_EVERY", 1)
+    parts = count_pretokens(_documents(), GPT2)
+    assert parts.words == whole.words
+    assert (parts.counts == whole.counts).all()

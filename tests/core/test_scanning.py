@@ -7,7 +7,7 @@ from sample_texts import script_texts
 from tokenry.core.cutters import SPECIMEN, Cutter
 from tokenry.core.patterns import known, split_pretokenizer
 from tokenry.core.pretokens import count_pretokens
-from tokenry.core.scanning import pieces_of
+from tokenry.core.scanning import byte_level_array, byte_level_words, pieces_of
 
 EMPTY = {"type": "BPE", "vocab": {}, "merges": []}
 LLAMA2 = {
@@ -71,3 +71,14 @@ def test_another_pattern_is_not_scanned():
         cutter = Cutter({"pre_tokenizer": split_pretokenizer(known(name)), "model": EMPTY})
         assert not cutter.scans
         assert cutter.scan(pa.array(["some text"])) is None
+
+
+@given(texts=st.lists(st.text(max_size=12), max_size=20), start=st.integers(0, 5))
+def test_an_array_in_the_byte_level_alphabet_is_its_strings_in_it(texts, start):
+    pieces = pa.array(texts, pa.large_string()).slice(start)
+    assert byte_level_array(pieces).to_pylist() == byte_level_words(pieces.to_pylist())
+
+
+def test_an_array_of_many_long_strings_is_spelled_in_parts():
+    texts = [("é" * (i % 7) + f"{i}") * (40_000 if i == 5_000 else 1) for i in range(10_000)]
+    assert byte_level_array(pa.array(texts, pa.large_string())).to_pylist() == byte_level_words(texts)

@@ -29,7 +29,7 @@ def test_the_best_reach_the_budget_with_the_last_of_them(docs, budget, seed):
 def test_one_cell_is_no_cell(docs, budget):
     utility, size = (np.array(column, float) for column in zip(*docs, strict=True))
     whole = best(utility, size, budget, seed=5)
-    assert (by_cell(utility, size, np.zeros(len(docs), int), np.array([budget]), seed=5) == whole).all()
+    assert (by_cell(utility, size, np.zeros(len(docs), int), budgets_C=np.array([budget]), seed=5) == whole).all()
 
 
 def test_top_k_is_argsort():
@@ -46,8 +46,8 @@ def test_missing_utility_is_never_kept():
 def test_a_short_cell_is_repeated_only_when_asked():
     utility, size = np.array([2.0, 1.0, 5.0]), np.ones(3)
     cell = np.array([0, 0, 1])
-    assert by_cell(utility, size, cell, np.array([5.0, 1.0])).tolist() == [1, 1, 1]
-    assert by_cell(utility, size, cell, np.array([5.0, 1.0]), repeat=True).tolist() == [3, 2, 1]
+    assert by_cell(utility, size, cell, budgets_C=np.array([5.0, 1.0])).tolist() == [1, 1, 1]
+    assert by_cell(utility, size, cell, budgets_C=np.array([5.0, 1.0]), repeat=True).tolist() == [3, 2, 1]
 
 
 def test_budgets_follow_sizes_are_equal_or_as_told():
@@ -66,7 +66,7 @@ def test_budgets_follow_sizes_are_equal_or_as_told():
 def test_a_cap_holds_in_every_cell():
     rng = np.random.default_rng(1)
     cell = rng.integers(0, 4, 200)
-    copies = capped(rng.normal(size=200), np.ones(200), cell, 3)
+    copies = capped(rng.normal(size=200), np.ones(200), cell, cap=3)
     assert np.bincount(cell, weights=copies).tolist() == [3, 3, 3, 3]
 
 

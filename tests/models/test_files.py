@@ -182,6 +182,25 @@ def test_what_is_not_there_or_broken_is_refused(sharded, tmp_path):
         tensor_names(sharded)
 
 
+@pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": {}}', '{"weight_map": {"a": 1}}', '{"map": {}}'])
+def test_an_index_that_names_no_files_is_refused(sharded, index):
+    (sharded / files.INDEX).write_text(index)
+    with pytest.raises(ValueError, match="does not say which file"):
+        tensor_names(sharded)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{", "[]", '{"a": 1}', '{"a": {"dtype": "F32", "shape": [1]}}', '{"a": {"data_offsets": [0, 4]}}',
+     '{"a": {"dtype": "F32", "shape": [1], "data_offsets": [8, 4]}}', "[" * 5000],
+)  # fmt: skip
+def test_a_header_that_is_none_is_refused_with_the_file(tmp_path, header):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(4))
+    with pytest.raises(ValueError, match=r"model\.safetensors: its header is not that of"):
+        tensor_names(tmp_path)
+
+
 def test_an_index_that_points_outside_its_folder_is_refused(sharded):
     index = json.loads((sharded / "model.safetensors.index.json").read_text())
     index["weight_map"][TABLE] = "../model.safetensors"

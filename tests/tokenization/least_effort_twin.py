@@ -6,13 +6,14 @@ _MASK = 2**64 - 1
 
 
 class Twin:
-    """Same documents, rules and seed as a `Learner`; `entries` is the lexicon by priority."""
+    """Same documents, rules and seed as a `Learner`; `entries` is the lexicon by priority, a frame being a pair."""
 
     def __init__(self, documents, rules, seed):
         self.documents, self.rules, self.state = documents, rules, seed & _MASK
         first = documents.symbols[: documents.ends[documents.starts[min(10, len(documents))]]]
         self.entries = list(documents.alphabet[: int(first.max()) + 1])
         self.life = dict.fromkeys(self.entries, rules.life)
+        self.taught_by = {}
 
     def uniform(self):
         self.state = (self.state + 0x9E3779B97F4A7C15) & _MASK
@@ -66,6 +67,37 @@ class Twin:
         for at, chunk, entry, second in chunks:
             if second:
                 self.examine(sentence, chunks, (at, chunk, entry, second))
+        if self.rules.gaps != "off":
+            self.look_through_frames([chunk for _, chunk, _, _ in chunks])
+
+    def append(self, entry):
+        self.place[entry] = len(self.entries)
+        self.entries.append(entry)
+
+    def look_through_frames(self, chunks):
+        framed = ["", *chunks, ""]
+        for frame in zip(framed[:-2], framed[2:], strict=True):
+            if self.uniform() < self.rules.memory_in**2 and frame not in self.place:
+                if frame in self.seen:
+                    self.append(frame)
+                self.seen.add(frame)
+        limit = min(self.rules.longest_filler, self.rules.max_length)
+        for k in range(len(chunks) + 1):
+            seconds = {f[1] for f in self.place if isinstance(f, tuple) and f[0] == framed[k]}
+            if not seconds:
+                continue
+            found = [j for j in range(k + 1, len(framed)) if framed[j] in seconds]
+            if not found or found[0] == k + 1:
+                if self.rules.gaps == "published":
+                    return
+                continue
+            filler = "".join(framed[k + 1 : found[0]])
+            if found[0] == k + 2 or len(filler) > limit or self.uniform() >= self.rules.memory_in:
+                continue
+            if filler in self.place or (not self.rules.across_words and " " in filler[1:]):
+                continue
+            self.append(filler)
+            self.taught_by[filler] = (framed[k], framed[found[0]])
 
     def examine(self, sentence, chunks, tested):
         at, chunk, entry, second = tested
@@ -91,6 +123,9 @@ class Twin:
             self.life.pop(entry, None)
 
     def settle(self):
+        told = [(frame, self.signs.get(filler, 0)) for filler, frame in self.taught_by.items()]
+        for frame, sign in told:
+            self.signs[frame] = self.signs.get(frame, 0) + sign
         n, keyed = len(self.entries), []
         for i, entry in enumerate(self.entries):
             sign = self.signs.get(entry, 0)
@@ -107,6 +142,7 @@ class Twin:
         gone |= {entry for entry, left in self.life.items() if left <= 1}
         self.entries = [entry for *_, entry in sorted(keyed) if entry not in gone]
         self.life = {entry: left for entry, left in self.life.items() if entry not in gone}
+        self.taught_by = {f: frame for f, frame in self.taught_by.items() if f not in gone and frame not in gone}
         m = len(self.entries)
         for entry in self.entries[min(m - 1, int((1 - self.rules.memory_out) * m)) :] if m else []:
             self.life.setdefault(entry, self.rules.life)

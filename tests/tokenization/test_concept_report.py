@@ -56,7 +56,12 @@ def test_the_verbs_build_a_pool_cut_a_text_and_report(tmp_path, capsys):
     verb = ["tokenizer", "concepts"]
     app([*verb, "build", str(tmp_path / "bert"), *lexicons, "--vocab", "drug=30,disease=30", "--general",
          str(tmp_path / "general.txt"), "--out", str(tmp_path / "pool"), "--json"], standalone_mode=False)  # fmt: skip
-    facts = json.loads(capsys.readouterr().out)["facts"]
+    told = json.loads(capsys.readouterr().out)
+    facts = told["facts"]
+    assert f"{facts['new_ids']} pieces added" in told["verdict"]
+    assert [("new ids for the 30 pieces asked" in w) for w in told["warnings"]] == [True] * sum(
+        facts[f"new_ids.{name}"] < 30 for name in ("drug", "disease")
+    )
     assert facts["new_ids"] == facts["new_ids.drug"] + facts["new_ids.disease"] > 0
     assert TokenMap.load(tmp_path / "pool" / "rows.npz").shape == (facts["vocab_size"], base_vocab().size)
     assert (tmp_path / "pool" / "run.json").is_file()

@@ -128,3 +128,10 @@ def test_what_was_not_asked_for_is_not_counted():
     counts = count(byte_level(), DOCUMENTS, words=False, round_trip=False)
     assert counts.words_D.sum() == counts.word_tokens_D.sum() == counts.round_trip_D.sum() == 0
     assert len(counts.words_D) == len(DOCUMENTS)
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts=st.lists(st.text("ab</s> \n", max_size=6) | st.sampled_from(["</s>", "<unk>", "a</s>b"]), max_size=300))
+def test_texts_without_added_tokens_are_those_that_hold_none(vocab, texts):
+    literals = AddedLiterals(vocab)
+    assert literals.without(texts) == [text for text in texts if not literals.may_be_in(text)]

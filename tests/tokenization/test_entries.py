@@ -9,6 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from tokenry.core.patterns import known
 from tokenry.core.vocab import Vocab
+from tokenry.tokenization import entries as module
 from tokenry.tokenization.counting import count
 from tokenry.tokenization.entries import CLASSES, entry_classes, entry_scripts, is_space, shown, unreachable_entries
 
@@ -140,3 +141,22 @@ def test_classes_of_mistral_are_those_published(shared_data):
     vocab = Vocab.open(shared_data / "tokenizers" / "mistral" / "tokenizer.model.v1.xz")
     share = {name: round(100 * n / vocab.size, 2) for name, n in Counter(entry_classes(vocab)).items()}
     assert (share["byte"], share["word start, letters"], share["inner, letters"]) == (0.80, 48.20, 37.09)
+
+
+@pytest.mark.parametrize("family", list(MAKERS))
+def test_our_engine_settles_only_what_the_library_yields_and_changes_no_verdict(family, monkeypatch):
+    vocab = MAKERS[family]()
+    texts = [text for token in vocab.tokens if (text := token and module._text(token))]
+    for at_once in (1, 16):
+        whole = ["".join(texts[start : start + at_once]) for start in range(0, len(texts), at_once)]
+        yielded = {int(i) for ids in vocab.encode(whole) for i in ids}
+        assert set(module._produced(vocab, texts, at_once).nonzero()[0].tolist()) <= yielded
+    found = unreachable_entries(vocab)
+    monkeypatch.setattr(module, "_produced", lambda vocab, texts, at_once: [False] * vocab.size)
+    assert unreachable_entries(vocab) == found
+
+
+def test_our_engine_settles_far_the_most_of_a_plain_vocabulary():
+    vocab = byte_level()
+    texts = [text for token in vocab.tokens if (text := token and module._text(token))]
+    assert module._produced(vocab, texts, 1).sum() > 0.9 * len(texts)

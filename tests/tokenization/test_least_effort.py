@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from least_effort_twin import Twin
+from typer.testing import CliRunner
 
+from tokenry.cli import app
 from tokenry.core.tables import texts
 from tokenry.core.vocab import Vocab, check_vocab
 from tokenry.data import demo_text
 from tokenry.tokenization.hyphens import parts_of
-from tokenry.tokenization.least_effort import Documents, Learner, Rules, settled, train_least_effort
+from tokenry.tokenization.least_effort import Learner, settled, train_least_effort
+from tokenry.tokenization.least_effort_documents import GAP, Documents, Rules
 from tokenry.tokenization.least_effort_lexicon import Lexicon, least_effort_spec, sentences, to_vocab
 from tokenry.tokenization.word_boundaries import boundary_scores
 
@@ -30,13 +33,15 @@ def words_of_stories(n: int | None = None) -> list[list[str]]:
 
 def check_learner(learner: Learner) -> None:
     """The laws of a lexicon: no entry twice, none too long, and the index holds the same set as the list."""
-    entries = learner.lexicon().entries
-    assert len(set(entries)) == len(entries) == learner.n_entries
+    entries, frames = learner.lexicon().entries, learner.lexicon().frames
+    assert len(set(entries)) + len(set(frames)) == len(entries) + len(frames) == learner.n_entries
     assert all(1 <= len(entry) <= learner.rules.max_length for entry in entries)
+    assert all(len(half) <= learner.rules.max_length for frame in frames for half in frame)
     held = learner._entry_M[: learner._sizes[1]]
-    assert sorted(held[held >= 0].tolist()) == list(range(len(entries)))
-    for e in range(len(entries)):
+    assert sorted(held[held >= 0].tolist()) == list(range(learner.n_entries))
+    for e in range(learner.n_entries):
         assert held[learner._node_E[e]] == e
+    assert learner._frames_M[: learner._sizes[1]].sum() == len(frames)
 
 
 def lexicon_learner(entries: list[str], found: list[str], **rules) -> Learner:
@@ -45,7 +50,8 @@ def lexicon_learner(entries: list[str], found: list[str], **rules) -> Learner:
     tail = Documents(documents.symbols, documents.ends, np.array([len("".join(entries)), len(documents.ends) - 1]),
                      documents.alphabet)  # fmt: skip
     learner = Learner(tail, rules=Rules(**rules))
-    learner._symbols_EL = np.zeros((len(entries), learner.rules.max_length), np.int32)
+    learner._symbols_EL = np.zeros((len(entries), learner._width), np.int32)
+    learner._frame_E = np.full(len(entries), -1, np.int32)
     for e, entry in enumerate(entries):
         learner._symbols_EL[e, : len(entry)] = [documents.alphabet.index(c) for c in entry]
     learner._length_E = np.array([len(entry) for entry in entries], np.int32)
@@ -141,28 +147,45 @@ def test_moves_permute_the_list_and_a_single_one_is_a_list_move(moves, rate):
         assert order.tolist() == listed
 
 
+def listed(learner: Learner) -> list:
+    """All entries in their order, a frame as a pair."""
+    n = learner.n_entries
+    return [learner._halves(e) if learner._first_E[e] >= 0 else learner._spelled(learner._row(e)) for e in range(n)]
+
+
 def test_the_compiled_learner_equals_its_slow_twin():
     found = ["".join(words) for words in words_of_stories(400)]
-    for seed, rules in ((0, Rules(sentences=50)), (7, Rules(sentences=30, max_length=5, memory_in=0.6, life=3))):
+    for seed, rules in (
+        (0, Rules(sentences=50)),
+        (7, Rules(sentences=30, max_length=5, memory_in=0.6, life=3)),
+        (1, Rules(sentences=25, gaps="published")),
+        (2, Rules(sentences=25, gaps="every", memory_in=0.5, longest_filler=9)),
+    ):
         documents = Documents.of(found, per_document=rules.sentences)
         learner, twin = Learner(documents, rules=rules, seed=seed), Twin(documents, rules, seed)
         for _ in range(25):
             learner.step()
             twin.step()
-            assert learner.lexicon().entries == tuple(twin.entries)
+            assert listed(learner) == twin.entries
         check_learner(learner)
+        assert bool(learner.lexicon().frames) == (rules.gaps != "off")
+        taught = {learner._spelled(learner._row(e)): learner._halves(f)
+                  for e, f in enumerate(learner._frame_E[: learner.n_entries].tolist()) if f >= 0}  # fmt: skip
+        assert taught == twin.taught_by
+        assert bool(taught) == (rules.gaps != "off")
 
 
-@settings(max_examples=30)
-@given(st.lists(st.text("abc 京", min_size=1, max_size=20), min_size=1, max_size=8), st.integers(0, 2**70))
-def test_any_text_and_seed_equal_the_twin(found, seed):
-    rules = Rules(sentences=2, life=3, memory_in=0.7, across_words=seed % 2 == 0)
+@settings(max_examples=40)
+@given(st.lists(st.text("abc 京", min_size=1, max_size=20), min_size=1, max_size=8), st.integers(0, 2**70),
+       st.sampled_from(["off", "published", "every"]))  # fmt: skip
+def test_any_text_and_seed_equal_the_twin(found, seed, gaps):
+    rules = Rules(sentences=2, life=3, memory_in=0.7, across_words=seed % 2 == 0, gaps=gaps)
     documents = Documents.of(found, per_document=2)
     learner, twin = Learner(documents, rules=rules, seed=seed), Twin(documents, rules, seed)
     for _ in range(12):
         learner.step()
         twin.step()
-    assert learner.lexicon().entries == tuple(twin.entries)
+    assert listed(learner) == twin.entries
     check_learner(learner)
     if not rules.across_words:
         assert not any(" " in entry[1:] for entry in learner.lexicon().entries)
@@ -171,9 +194,67 @@ def test_any_text_and_seed_equal_the_twin(found, seed):
             assert "".join(learner.lexicon().segment(sentence, decoding=decoding)) == sentence
 
 
-def test_an_interrupted_run_ends_as_if_it_had_not_stopped(tmp_path):
+def _after_reading(found: list[str], gaps: str) -> Learner:
+    """A learner that has read one document with every proposal drawn."""
+    learner = lexicon_learner(["a", "b", "c", "d", "x"], found, memory_in=1.0, gaps=gaps)
+    learner.step()
+    return learner
+
+
+def test_a_frame_is_learned_at_its_second_sighting_in_a_document():
+    assert _after_reading(["axb"], "every").lexicon().frames == ()
+    assert set(_after_reading(["axb", "axb"], "every").lexicon().frames) == {("", "x"), ("a", "b"), ("x", "")}
+    assert _after_reading(["axb", "axb"], "off").lexicon().frames == ()
+
+
+def test_what_stands_in_a_known_frame_is_learned_at_once():
+    # "cd" is seen once, between a and b, whose frame was seen twice.
+    every, off = (_after_reading(["axb", "axb", "acdb"], gaps) for gaps in ("every", "off"))
+    assert "cd" in every.lexicon().entries
+    assert "cd" not in off.lexicon().entries
+    filler = listed(every).index("cd")
+    assert listed(every)[every._frame_E[filler]] == ("a", "b")
+
+
+def test_the_published_search_leaves_the_sentence_at_the_first_frame_that_opens_in_vain():
+    # The start of the sentence opens the frame around what comes before x; "acdb" has no x, "acdbx" has.
+    assert "cd" not in _after_reading(["axb", "axb", "acdb"], "published").lexicon().entries
+    found = _after_reading(["axb", "axb", "acdbx"], "published").lexicon().entries
+    assert "cd" in found
+    assert "acdb" in found
+
+
+def test_a_filler_longer_than_allowed_is_not_learned():
+    learner = lexicon_learner(["a", "b", "c", "d", "x"], ["axb", "axb", "acdb"], memory_in=1.0, gaps="every",
+                              longest_filler=1)  # fmt: skip
+    learner.step()
+    assert "cd" not in learner.lexicon().entries
+
+
+def test_a_frame_moves_with_what_it_taught_and_is_lost_with_the_frame():
+    learner = _after_reading(["axb", "axb", "acdb"], "every")
+    names = listed(learner)
+    filler, frame = names.index("cd"), names.index(("a", "b"))
+    moves = np.zeros(len(names), np.int64)
+    moves[[filler, frame]] = -2
+    order, _ = settled(moves, update_rate=learner.rules.update_rate)
+    learner._move_E[:] = 0
+    learner._move_E[filler] = -2
+    learner._settle()
+    assert listed(learner) == [names[e] for e in order.tolist()]
+    filler, frame = listed(learner).index("cd"), listed(learner).index(("a", "b"))
+    assert learner._frame_E[filler] == frame
+    learner._life_E[frame] = 1  # its probation ends now
+    learner._settle()
+    assert ("a", "b") not in listed(learner)
+    assert learner._frame_E[listed(learner).index("cd")] == -1
+
+
+@pytest.mark.parametrize("gaps", ["off", "every"])
+def test_an_interrupted_run_ends_as_if_it_had_not_stopped(tmp_path, gaps):
     documents = Documents.of(["".join(words) for words in words_of_stories(400)], per_document=40)
-    whole, first, second = (Learner(documents, seed=3) for _ in range(3))
+    rules = Rules(gaps=gaps)
+    whole, first, second = (Learner(documents, rules=rules, seed=3) for _ in range(3))
     whole.run(60)
     first.run(25)
     first.save(tmp_path / "state.npz")
@@ -181,14 +262,22 @@ def test_an_interrupted_run_ends_as_if_it_had_not_stopped(tmp_path):
     second.run(35)
     assert second.lexicon() == whole.lexicon()
     assert second.epoch == 60
-    other = Learner(documents, seed=4)
+    assert listed(second) == listed(whole)
+    assert (second._frame_E[: second.n_entries] == whole._frame_E[: whole.n_entries]).all()
+    other = Learner(documents, rules=rules, seed=4)
     with pytest.raises(ValueError, match="another run"):
         other.load(tmp_path / "state.npz")
     with np.load(tmp_path / "state.npz") as file:
         arrays = dict(file)
-    np.savez(tmp_path / "hostile.npz", **(arrays | {"symbols": arrays["symbols"] + 1000}))
-    with pytest.raises(ValueError, match="damaged"):
-        second.load(tmp_path / "hostile.npz")
+    for name, wrong in (
+        ("symbols", arrays["symbols"] + 1000), ("symbols", np.full_like(arrays["symbols"], GAP)),
+        ("symbols", np.where(np.arange(arrays["symbols"].shape[1]) == 0, GAP, arrays["symbols"])),
+        ("lengths", arrays["lengths"] + 30), ("frames", np.zeros_like(arrays["frames"])),
+        ("frames", arrays["frames"] + 10**6), ("symbols", arrays["symbols"][:, :3]),
+    ):  # fmt: skip
+        np.savez(tmp_path / "hostile.npz", **(arrays | {name: wrong}))
+        with pytest.raises(ValueError, match="damaged"):
+            second.load(tmp_path / "hostile.npz")
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(ValueError, match="not a state"):
         other.load(tmp_path / "broken.npz")
@@ -272,6 +361,26 @@ def test_autotokenizer_opens_it_and_cuts_alike(tmp_path):
         assert opened.decode(opened.encode(text, add_special_tokens=False)) == text
 
 
+def test_frames_shape_the_lexicon_and_are_no_tokens(tmp_path):
+    options = {"size": 700, "epochs": 150, "limit": 50}
+    vocab = train_least_effort(demo_text("stories"), gaps="every", rules=Rules(memory_in=0.5), **options)
+    plain = train_least_effort(demo_text("stories"), rules=Rules(memory_in=0.5), **options)
+    assert vocab.fingerprint != plain.fingerprint
+    check_vocab(vocab, list(texts(demo_text("stories"), limit=10)))
+    held = "".join(texts(demo_text("stories"), limit=50)).encode()
+    first = 4 + 256
+    assert all(token in held for token in vocab.tokens[first:])  # every entry is a run of characters of the text
+    found = CliRunner().invoke(
+        app, ["tokenizer", "train", "--data", str(demo_text("stories")), "--limit", "50", "--kind", "least-effort",
+              "--size", "600", "--epochs", "60", "--gaps", "every", "--out", str(tmp_path / "tok"), "--json"]
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    written = train_least_effort(demo_text("stories"), size=600, epochs=60, limit=50, gaps="every")
+    assert Vocab.open(tmp_path / "tok").tokens == written.tokens
+    wrong = ["tokenizer", "train", "--data", str(demo_text("stories")), "--gaps", "every", "--out", str(tmp_path / "x")]
+    assert "kind least-effort" in str(CliRunner().invoke(app, wrong).exception)
+
+
 def test_without_spaces_the_tokenizer_drops_them():
     vocab = train_least_effort(["the dog and the cat"] * 30, size=300, epochs=60, keep_spaces=False)
     assert vocab.decode(vocab.encode(["the dog"])[0]) == "thedog"
@@ -295,6 +404,8 @@ def test_what_cannot_be_learned_from_is_refused():
         train_least_effort(["abc"], size=300, decoding="best")
     with pytest.raises(ValueError, match="update_rate"):
         Rules(update_rate=-1)
+    with pytest.raises(ValueError, match="gaps"):
+        Rules(gaps="some")
 
 
 def test_it_finds_words_in_text_without_spaces_far_better_than_a_random_lexicon():
@@ -318,3 +429,19 @@ def test_it_finds_words_in_text_without_spaces_far_better_than_a_random_lexicon(
     # Over 8,000 inner boundaries: a difference of 10 points is more than ten standard errors.
     assert ours.boundary.f1 > theirs.boundary.f1 + 0.10
     assert ours.word.f1 > 2 * theirs.word.f1
+
+
+@pytest.mark.slow  # ten lexicons of 1,000 epochs, about 15 s
+def test_frames_find_more_word_boundaries_in_text_without_spaces():
+    gold = words_of_stories(3000)
+    found, scores = ["".join(words) for words in gold], {}
+    for gaps in ("off", "published"):
+        scores[gaps] = []
+        for seed in range(5):
+            learner = Learner(Documents.of(found), rules=Rules(gaps=gaps), seed=seed)
+            learner.run(1000)
+            lexicon = learner.lexicon()
+            units = [[p for c in lexicon.segment(s) for p in lexicon.subchunks(c)] for s in found]
+            scores[gaps].append(boundary_scores(gold, units, count_ends=True).boundary.f1)
+    spread = np.sqrt(sum(np.var(values, ddof=1) / 5 for values in scores.values()))
+    assert np.mean(scores["published"]) - np.mean(scores["off"]) > 2 * spread

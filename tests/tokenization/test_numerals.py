@@ -114,6 +114,20 @@ def test_the_report_counts_which_groups_are_tokens():
     assert pairs.report.facts["example.after"] == "1|23|45|67"
 
 
+def test_groups_that_the_entries_cut_further_are_still_the_scheme():
+    # Only strings of three digits below 100 are one token: the tokens alone show no scheme, but the text is cut by it.
+    whole = numbers_byte_level()
+    model = whole.spec["model"]
+    kept = [piece for piece in model["vocab"] if len(piece) != 3 or not piece.isdigit() or piece[0] == "0"]
+    merges = [pair for pair in model["merges"] if "".join(pair) in set(kept)]
+    fewer = {**model, "vocab": {piece: i for i, piece in enumerate(kept)}, "merges": merges}
+    report = retrofit(Vocab.from_spec({**whole.spec, "model": fewer}, whole.config, "fewer")).report
+    assert report.facts["scheme.after"] == "groups of 3 from the right"
+    assert report.facts["groups_of_one_token.after"] == 0.1
+    assert report.facts["tokens_per_digit.after"] > 0.4
+    assert any("not every group is one token" in warning for warning in report.warnings)
+
+
 def test_a_cut_that_is_finer_than_the_entries_is_lifted():
     singles = numbers_byte_level(pattern=r"\p{L}+|\p{N}|[^\p{L}\p{N}]+")
     assert retrofit(singles).report.facts["example.after"] == "1|234|567"

@@ -1,8 +1,8 @@
 """Two small vocabularies that overlap: what most tests of this room move between."""
 
 import pytest
-from small_vocabularies import byte_level
 
+from small_vocabularies import byte_level
 from tokenry.core.vocab import Vocab
 
 

@@ -152,6 +152,39 @@ def test_distilling_and_replay_run_and_are_recorded(tmp_path):
     assert made.report.facts["heal.flops"] > 0
 
 
+@pytest.mark.parametrize("objective", ["alm", "token-distil"])
+def test_healing_can_learn_from_the_originals_likelihoods_or_states(tmp_path, objective):
+    from dataclasses import replace
+
+    more = {"next_token": 0.5, "balanced": True} if objective == "alm" else {"rows_first": 1}
+    healing = replace(QUICK.heal, steps=2, objective=objective, **more)
+    config = replace(QUICK, control=False, heal=healing, heldout_bytes=2000)
+    made = adapt(demo_model(), demo_text("fiction"), tmp_path / "out", config=config, reading=READING)
+    assert made.report.facts["healing.objective"] == objective
+    assert made.report.facts["bits_per_byte.healed"].value != made.report.facts["bits_per_byte.moved"].value
+
+
+def test_the_verb_hands_the_objective_and_its_terms_to_the_healing(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from tokenry.cli import app
+
+    seen = []
+
+    def stop(*args, config, **more):
+        seen.append(config.heal)
+        raise ValueError("seen")
+
+    # The front's function has the module's name and hides it.
+    monkeypatch.setattr(sys.modules["tokenry.transplant.adapt"], "adapt", stop)
+    common = ["adapt", "--demo", "--heal-steps", "5", "--out", str(tmp_path / "out")]
+    for more in (["--objective", "alm", "--next-token", "0.5", "--balanced"], ["--objective", "token-distil"], []):
+        CliRunner().invoke(app, [*common, *more])
+    assert [(h.objective, h.next_token, h.balanced, h.rows_first) for h in seen] == [
+        ("alm", 0.5, True, 0), ("token-distil", 0.0, False, 3), ("next-token", 0.0, False, 0),
+    ]  # fmt: skip
+
+
 def test_replay_without_general_text_is_refused(tmp_path):
     from dataclasses import replace
 
@@ -293,7 +326,7 @@ def test_a_full_disk_loses_nothing_that_was_trained(capsys, tmp_path, monkeypatc
     arguments = ("adapt", demo_model(), "--data", demo_text("fiction"), "--out", out, *quick, "--quiet")
     with monkeypatch.context() as patched:
         patched.setattr("tokenry.models.lm.LM.save", full)
-        err = door(capsys, *arguments, code=1)
+        err = door(capsys, *arguments, code=2)
     assert "space" in err
     assert "--resume" in err
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]

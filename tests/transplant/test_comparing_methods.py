@@ -1,6 +1,7 @@
 """Comparing row methods: ranks after equal training, controls, what is skipped, and going on after an interruption."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from tokenry.core.tables import texts as read_texts
 from tokenry.data import demo_model, demo_text
 from tokenry.models.scoring import Scores
 from tokenry.transplant import comparing_methods as comparing
-from tokenry.transplant.compare_report import compare_report, rank_correlation
+from tokenry.transplant.compare_orders import order_correlation, rank_correlation, ranks, turned_pairs
+from tokenry.transplant.compare_report import compare_report
 from tokenry.transplant.comparing_methods import (
     TRAINED,
     UNTOUCHED,
@@ -62,7 +64,8 @@ def test_ranks_are_those_after_training_whatever_step_zero_says():
     assert [row["method"] for row in rows] == ["b", "c", "a", TRAINED, UNTOUCHED]
     assert report.facts["best"] == "b"
     assert report.facts["level_with_best"] == ""
-    assert report.facts["rank_correlation.step_0_and_after"] == -1
+    tau = report.facts["rank_correlation.step_0_and_after"]
+    assert (tau.value, tau.low, tau.n) == (-1, -1, 30)
     assert "a scored best" in report.verdict
     assert "does not pay" in report.verdict
     assert "must not rank" in report.warnings[0]
@@ -81,6 +84,62 @@ def test_seeds_are_averaged_and_their_spread_is_told():
     assert first["after"] == pytest.approx(2.1, abs=0.02)
     assert first["seeds, low"] < first["after"] < first["seeds, high"]
     assert report.figures[0].series["a"][1][2:] == (2.0, 2.21)
+
+
+def test_the_order_at_step_zero_is_compared_by_the_librarys_tau_and_resampled_documents():
+    from scipy.stats import kendalltau
+
+    rng = np.random.default_rng(3)
+    bits = rng.uniform(1, 3, (2, 7))
+    sides = [[made_trial(str(i), 0, b, b).before["de"] for i, b in enumerate(side)] for side in bits]
+    found = order_correlation(*sides)
+    assert found.value == pytest.approx(kendalltau(*bits).statistic)
+    # The documents' noise is the same for every method, so no resample changes an order.
+    assert (found.low, found.high, found.n) == (found.value, found.value, 30)
+    assert order_correlation(sides[0][:1], sides[1][:1]) is None
+    assert ranks([3.0, 1.0, 2.0]) == [3, 1, 2]
+
+
+def test_pairs_count_as_turned_only_where_documents_tell_them_apart_at_both_times():
+    def scores(bits, noise=0.0, seed=0):
+        drawn = bits + noise * np.random.default_rng(seed).standard_normal(30)
+        return Scores(drawn * 100 * np.log(2), np.full(30, 100), np.full(30, 40))
+
+    before = [scores(2.0), scores(3.0), scores(2.5, 5.0, 1)]
+    after = [scores(2.0), scores(1.0), scores(1.5)]
+    found = turned_pairs(before, after)
+    # a and b turn round; b before c and a behind c after training, but nothing was known of c at step 0.
+    assert (found.total, found.told_apart, found.kept, found.reversed) == (3, 3, 0, 1)
+
+
+def test_differences_to_the_reference_are_paired_over_documents_and_over_orders_of_the_text():
+    trials = [made_trial(UNTOUCHED, 0, 2.0, 2.0)]
+    for seed, shift in ((0, 0.0), (1, 0.2), (2, 0.4)):
+        trials += [made_trial("pieces", seed, 3.0, 2.0 + shift), made_trial("b", seed, 2.9, 2.1 + shift)]
+        trials.append(made_trial(TRAINED, seed, 2.0, 1.9))
+    rows = {row["method"]: row for row in compare_report(
+        trials, {}, config=CompareConfig(seeds=3), name="m", target="t").tables["methods"].to_pylist()}  # fmt: skip
+    # Orders differ by 0.4, b is 0.1 worse in each of them: pairing leaves nothing of the spread.
+    assert rows["b"]["from pieces"] == pytest.approx(0.1)
+    assert rows["b"]["from pieces at step 0"] == pytest.approx(-0.1)
+    assert rows["b"]["from pieces, seeds, low"] == pytest.approx(0.1)
+    assert rows["b"]["seeds, high"] - rows["b"]["seeds, low"] > 0.3
+    assert (rows["pieces"]["rank"], rows["pieces"]["rank at step 0"]) == (1, 2)
+    assert rows[TRAINED]["rank"] is None
+
+
+def test_a_model_that_gives_no_next_token_is_refused_and_leaves_nothing(stories, tmp_path):
+    from tokenry.core.vocab import Vocab
+    from tokenry.models.tiny import tiny_bert
+
+    data, longer = stories
+    tiny_bert(Vocab.open(demo_model()), width=16, layers=1, heads=2).save(tmp_path / "bert")
+    for options in (["compare", "--data", str(data), "--methods", "pieces"], ["move", "--eval", str(data)]):
+        command = ["transplant", options[0], str(tmp_path / "bert"), *options[1:], "--tokenizer", str(longer)]
+        ran = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), "-q"])
+        assert isinstance(ran.exception, ValueError)  # the door makes it a sentence and exit code 2
+        assert "BertForMaskedLM is not a causal language model" in str(ran.exception)
+        assert [path.name for path in tmp_path.iterdir()] == ["bert"]
 
 
 def test_the_rank_correlation_of_too_few_is_nothing():
@@ -142,6 +201,7 @@ def test_the_verb_compares_scores_by_domain_and_skips_with_a_reason(stories, tmp
     assert report["facts"]["best"] == "pieces"
     tables = json.dumps(report["tables"])
     assert "old (general)" in tables
+    assert {"Latin", "rank at step 0", "tau with the end"} <= set(re.findall(r'"([^"]+)"', tables))
     assert "--dictionary" in tables
     assert json.loads((tmp_path / "cmp" / "run.json").read_text())["verb"] == "transplant compare"
 

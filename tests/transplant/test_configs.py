@@ -1,10 +1,10 @@
 """Ids in configurations follow their token, by role first; what has no counterpart is said."""
 
 import numpy as np
-from small_vocabularies import byte_level, permuted
 
+from small_vocabularies import byte_level, permuted
 from tokenry.core.vocab import Vocab
-from tokenry.transplant.configs import moved_ids, unknown_in_template, with_template
+from tokenry.transplant.configs import moved_ids, unknown_in_template, with_conventions
 from tokenry.transplant.planning import plan
 
 
@@ -46,10 +46,10 @@ def test_too_many_ids_without_a_token_are_not_listed_but_said(old, new):
 
 
 def test_templates_are_carried_only_where_there_is_none(old):
-    assert with_template(old, None) is old
-    carried = with_template(old, "{{ x }}")
+    assert with_conventions(old, old, None) is old
+    carried = with_conventions(old, old, "{{ x }}")
     assert carried.config["chat_template"] == "{{ x }}"
-    assert with_template(carried, "other") is carried
+    assert with_conventions(carried, old, "other") is carried
     assert "chat_template" not in old.config
 
 

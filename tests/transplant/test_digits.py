@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from small_vocabularies import byte_level, byte_level_of, rows_for
 
+from small_vocabularies import byte_level, byte_level_of, rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Vocab
 from tokenry.tokenization.numerals import retrofit

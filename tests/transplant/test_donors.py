@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from small_vocabularies import ENGLISH, GERMAN, byte_level, byte_level_of, permuted, rows_for
 
+from small_vocabularies import ENGLISH, GERMAN, byte_level, byte_level_of, permuted, rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind
 from tokenry.transplant.donors import donor_rows_from_text

@@ -5,9 +5,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from small_vocabularies import ENGLISH, byte_level
 from typer.testing import CliRunner
 
+from small_vocabularies import ENGLISH, byte_level
 from tokenry.core.tables import texts
 from tokenry.core.vocab import Vocab
 from tokenry.data import demo_model, demo_text

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import small_model
-from small_vocabularies import ENGLISH, GERMAN, byte_level
 from tokenizers import Tokenizer, models
 
+from small_vocabularies import ENGLISH, GERMAN, byte_level
 from tokenry.core.alphabets import to_byte_level
 from tokenry.core.pretokens import pretokenize
 from tokenry.transplant.dynamic_head import LongestPrefix, Neighbours, large_vocabulary

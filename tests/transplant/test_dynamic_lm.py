@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from small_models import small_model
-from small_vocabularies import ENGLISH, byte_level
 
+from small_vocabularies import ENGLISH, byte_level
 from tokenry.transplant.dynamic import merge_batch, prompt_pairs
 from tokenry.transplant.dynamic_lm import (
     continue_prompt,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_vocabularies import ENGLISH, GERMAN, byte_level, spec_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from small_vocabularies import ENGLISH, GERMAN, byte_level, spec_of
 from tokenry.core.pretokens import pretokenize
 from tokenry.core.vocab import Kind, Vocab
 from tokenry.transplant.dynamic_merges import MergedBatch, merge_segmented

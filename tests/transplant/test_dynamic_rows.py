@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_model
-from small_vocabularies import ENGLISH, byte_level
 
+from small_vocabularies import ENGLISH, byte_level
 from tokenry.transplant.dynamic import distinct_new, merge_batch
 from tokenry.transplant.dynamic_rows import PieceRows, RowCache, mean_of_pieces, padded
 

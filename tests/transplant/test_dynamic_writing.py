@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from small_models import small_model
-from small_vocabularies import ENGLISH, byte_level
 
+from small_vocabularies import ENGLISH, byte_level
 from tokenry.transplant.dynamic_head import LargeVocabulary, LongestPrefix, Neighbours, large_vocabulary
 from tokenry.transplant.dynamic_writing import Choosing, choose, write
 
@@ -63,3 +63,15 @@ def test_candidates_are_chosen_by_penalty_share_and_rank():
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ValueError, match="candidates >= 1"):
         Choosing(**bad)
+
+
+@pytest.mark.parametrize("family", ["llama-untied", "phi"])
+def test_rows_that_are_means_are_never_the_best(family):
+    """A mean of logits is below the highest of them: greedy writing stays in the model's own tokens."""
+    lm = small_model(family, byte_level("english", 300))
+    large = large_vocabulary(lm, ENGLISH, size=340, kind="exact")
+    assert len(large.neighbours) > lm.vocab.size
+    hidden = np.random.default_rng(0).normal(size=(500, large.rows_in.shape[1])).astype(np.float32)
+    best = large.neighbours.search(hidden, k=1)[0][:, 0]
+    assert (best < lm.vocab.size).all()
+    assert len(set(best.tolist())) > 20

@@ -14,6 +14,7 @@ from tokenry.core.vocab import Vocab
 from tokenry.data import demo_model, demo_text
 from tokenry.models.lm import LM
 from tokenry.transplant.heal_verb import new_rows
+from tokenry.transplant.undoing import revert
 
 SHORT = ["--limit", "60", "--batch", "2", "--length", "48", "--quiet", "--evaluations", "2"]
 
@@ -64,6 +65,11 @@ def test_every_objective_heals_through_stages_and_opens_plainly(place, tmp_path,
 
     model = AutoModelForCausalLM.from_pretrained(out)
     assert not any("lora" in name for name, _ in model.named_parameters())
+    # The move can be taken back after the training, and its new rows are still known.
+    assert new_rows(out, "new") == new_rows(place / "moved", "new")
+    back = revert(out, tmp_path / "back")
+    assert back.facts["verify.ok"]
+    assert back.facts["rows_lost"] > 0
 
 
 def test_an_objective_without_its_teacher_and_a_share_without_text_are_refused(place, tmp_path, capsys):

@@ -98,6 +98,24 @@ def test_no_steps_train_nothing(demo):
     assert all(torch.equal(w, model.model.state_dict()[n]) for n, w in lm.model.state_dict().items())
 
 
+def test_masked_models_and_settings_that_would_be_ignored_are_refused(demo):
+    from tokenry.core.vocab import Vocab
+    from tokenry.models.tiny import tiny_bert
+
+    lm, texts = demo
+    masked = tiny_bert(Vocab.open(demo_model()), width=16, layers=1, heads=2)
+    for refused in (
+        lambda: heal(masked, texts[:5], config=HealConfig(steps=1)),
+        lambda: masked.score(["a"], max_bytes=9),
+    ):
+        with pytest.raises(ValueError, match=r"BertForMaskedLM fills gaps .* need a causal model"):
+            refused()
+    with pytest.raises(ValueError, match=r"next_token, balanced with the objective 'next-token'.*alm"):
+        heal(twin(lm), texts[:5], config=HealConfig(steps=1, next_token=0.5, balanced=True))
+    with pytest.raises(ValueError, match=r"no stage trains rows alone.*rows:100,all:100"):
+        heal(twin(lm), texts[:5], config=HealConfig(steps=1, objective="token-distil"), teacher=lm)
+
+
 def test_an_unknown_objective_and_distilling_without_a_teacher_are_refused(demo):
     lm, texts = demo
     with pytest.raises(ValueError, match="next-token"):

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from small_vocabularies import byte_level, permuted, rows_for
 
+from small_vocabularies import byte_level, permuted, rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind
 from tokenry.transplant.matching import match

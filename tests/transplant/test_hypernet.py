@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from small_models import small_model
-from small_vocabularies import byte_level, rows_for
 from typer.testing import CliRunner
 
+from small_vocabularies import byte_level, rows_for
 from tokenry.cli import app
 from tokenry.core.tokenmap import RowKind
 from tokenry.data import demo_model, demo_text

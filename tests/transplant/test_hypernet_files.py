@@ -1,4 +1,4 @@
-"""Hypernetworks on disk: saved equals loaded, published layouts give the rows of RoBERTa, relatives are merged."""
+"""Hypernetworks on disk: saved equals loaded, and published layouts give the rows of RoBERTa's own code."""
 
 import json
 
@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_vocabularies import byte_level, rows_for
 from tokenizers import Tokenizer, models
 from torch import nn
 from torch.nn import functional
 
+from small_vocabularies import byte_level, rows_for
 from tokenry.core.vocab import Vocab
 from tokenry.transplant.hypernet import HypernetConfig, Hypernetwork
-from tokenry.transplant.hypernet_files import merged_body, read_published
+from tokenry.transplant.hypernet_files import read_published
+from tokenry.transplant.planning import new_bias, plan
 from tokenry.transplant.surface_forms import surface_forms
 
 OLD, NEW = byte_level("english", 300), byte_level("both", 400)
@@ -63,7 +64,12 @@ class Peer:
             if languages:
                 self.tensors["lang_embeddings.weight"] = torch.randn(languages, 24)
             self._linear("bias_projection", 24, 1)
-        self.facts = {**FACTS, "separate_out_embeddings": not tied, "hn_embed_lang_id": bool(languages)}
+        self.facts = {
+            **FACTS,
+            **({"langs": ["en", "de", "fr"][:languages]} if languages else {}),
+            "separate_out_embeddings": not tied,
+            "hn_embed_lang_id": bool(languages),
+        }
         self.facts |= {"hn_single_head": single}
 
     def rows(self, surface, language=None):
@@ -138,6 +144,21 @@ def test_a_published_network_gives_the_rows_of_robertas_own_code(setting, tmp_pa
     made.save(tmp_path / "ours")
     again = Hypernetwork.load(tmp_path / "ours", vocab=OLD)
     assert torch.equal(again(surface, language=language)[0], got_in)
+    if peer.languages:
+        assert again.language_number("fr") == again.language_number("2") == again.language_number(2) == 2
+        with pytest.raises(ValueError, match="Did you mean"):
+            again.language_number("frr")
+
+
+def test_the_bias_of_a_published_network_reaches_a_masked_model(tmp_path):
+    """XLM-R's network makes biases: they stand in the moved head, whatever the model's own bias was."""
+    peer = Peer(tied=True)
+    peer.write(tmp_path / "zett")
+    read_published(tmp_path / "zett", IN, vocab=OLD).save(tmp_path / "ours")
+    made = plan(OLD, NEW, method="hypernet", base=IN, hypernet=str(tmp_path / "ours"))
+    bias = new_bias(made, np.zeros(OLD.size, dtype=np.float32))
+    wanted = peer.rows(torch.from_numpy(surface_forms(OLD, [NEW.tokens[i] for i in made.dense_ids])[0]))[2]
+    np.testing.assert_allclose(bias[made.dense_ids], wanted.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_rows_of_lacking_bytes_are_taken_in_the_order_of_the_bytes(tmp_path):
@@ -257,28 +278,3 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     shape.write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="no whole hypernetwork"):
         Hypernetwork.load(tmp_path / "net")
-
-
-def test_a_merged_body_goes_from_the_fine_tuned_one_to_all_of_the_change():
-    draw = torch.Generator().manual_seed(0)
-
-    def weights(rows):
-        shapes = {"model.embed_tokens.weight": (rows, 4), "model.norm.weight": (4,), "lm_head.weight": (rows, 4)}
-        return {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
-
-    base, tuned, swapped = weights(6), weights(6), weights(9)
-    none, half, whole = (merged_body(tuned, swapped, base, lam=lam) for lam in (0, 0.5, 1))
-    for merged in (none, half, whole):
-        assert merged.keys() == swapped.keys()
-        assert torch.equal(merged["model.embed_tokens.weight"], swapped["model.embed_tokens.weight"])
-        assert torch.equal(merged["lm_head.weight"], swapped["lm_head.weight"])
-    norm = "model.norm.weight"
-    assert torch.equal(none[norm], tuned[norm])
-    torch.testing.assert_close(whole[norm], tuned[norm] + swapped[norm] - base[norm])
-    torch.testing.assert_close(half[norm], (none[norm] + whole[norm]) / 2)
-    # Relatives that have not been tuned: all of the change is the swapped base itself.
-    torch.testing.assert_close(merged_body(base, swapped, base, lam=1)[norm], swapped[norm])
-    with pytest.raises(ValueError, match="relatives of one shape"):
-        merged_body({**tuned, "more": tuned[norm]}, swapped, base)
-    with pytest.raises(ValueError, match="finite"):
-        merged_body(tuned, swapped, base, lam=float("nan"))

@@ -1,10 +1,13 @@
 """A hypernetwork learns the rows of a frozen model: its own tokens first, then those of sampled tokenizers."""
 
+import math
+
 import pytest
 import torch
-from small_vocabularies import ENGLISH, GERMAN, byte_level
 
+from small_vocabularies import ENGLISH, GERMAN, byte_level
 from tokenry.models.tiny import tiny_llama
+from tokenry.models.training import FitConfig, rate_at
 from tokenry.transplant.hypernet import HypernetConfig, Hypernetwork
 from tokenry.transplant.hypernet_training import (
     TrainingConfig,
@@ -93,3 +96,53 @@ def test_the_identity_stage_takes_most_of_the_error_away():
     config = TrainingConfig(identity_steps=300, identity_rate=5e-3, identity_tokens=512, clip=1.0)
     train_identity(network, VOCAB, config=config)
     assert identity_error(network, VOCAB) < 0.5 * before
+
+
+@pytest.mark.parametrize("stage", ["identity", "main"])
+def test_a_stage_ended_by_ctrl_c_goes_on_bit_for_bit(stage, tmp_path, monkeypatch):
+    """A real SIGINT in the middle of a step: the step is dropped, the state saved, and the second run ends the same."""
+    import os
+    import signal
+
+    import tokenry.transplant.hypernet_training as module
+
+    name = "identity_loss" if stage == "identity" else "auxiliary_loss"
+    config = TrainingConfig(**{**vars(SMALL), "identity_steps": 4})
+
+    def run(network, lm, resume=None):
+        if stage == "identity":
+            return train_identity(network, VOCAB, config=config, resume=resume)
+        return train_main(network, lm, drawn(), config=config, resume=resume)
+
+    lm, straight = made()
+    run(straight, lm)
+    original, calls = getattr(module, name), []
+
+    def interrupting(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(module, name, interrupting)
+    _, broken = made()
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, lm, tmp_path / "state")
+    assert len(calls) == 3
+    monkeypatch.setattr(module, name, original)
+    _, resumed = made()
+    result = run(resumed, lm, tmp_path / "state")
+    assert [entry["step"] for entry in result.history] == [1, 2, 3, 4]
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+def test_the_rate_of_the_main_stage_falls_by_a_cosine_to_a_tenth():
+    lm, network = made()
+    result = train_main(network, lm, drawn(), config=TrainingConfig(**{**vars(SMALL), "steps": 6}))
+    rates = [entry["rate"] for entry in result.history]
+    # Step 0 warms up; after it the share is .1 + .9 (1 + cos(pi t)) / 2 with t = 0, 1/5, ..., 4/5.
+    wanted = [1e-3, *(1e-3 * (0.1 + 0.45 * (1 + math.cos(math.pi * n / 5))) for n in range(5))]
+    assert rates == pytest.approx(wanted)
+    how = FitConfig(schedule="linear", floor=0.25)
+    assert [rate_at(step, steps=4, config=how) for step in (0, 2, 4)] == [1.0, 0.625, 0.25]
+    assert rate_at(4, steps=4, config=FitConfig(schedule="cosine")) == pytest.approx(0.0)

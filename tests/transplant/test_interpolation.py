@@ -125,6 +125,15 @@ def test_neighbours_in_a_donor_beat_pieces_and_mean_when_spelling_says_little(ol
     assert error["distance"] < 0.95 * min(error["pieces"], error["mean"])
 
 
+def test_more_neighbours_than_shared_tokens_are_cut_down_with_what_was_got_and_what_is_used(old, new):
+    donor, base, _ = world(old, new)
+    anchors = match(old, new).anchors(old, new)[0].size
+    options = {"donor": donor, "base": base, "untrained_quantile": 0}
+    with pytest.warns(UserWarning, match=rf"k=5000 lowered to {anchors}: .*share so many tokens"):
+        made = plan(old, new, method="common-interpolation", k=5000, **options)
+    assert made.info["k"] == anchors
+
+
 def test_what_cannot_work_is_refused(old, new):
     donor = world(old, new)[0]
     for options, message in (

@@ -56,6 +56,12 @@ def test_the_old_tokens_are_trained_on_as_many_bytes_and_with_as_much_computatio
     assert same_text.steps > extended.steps
 
 
+def test_only_the_arm_that_is_written_keeps_its_weights(arms):
+    found, _ = arms
+    assert [name for name, arm in found.items() if arm.lm is not None] == [f"{EXTENDED}{CONFIG.methods[0]}"]
+    assert all(arm.healed is None or arm.healed.lm is None for arm in found.values())
+
+
 def test_pieces_begin_better_than_drawn_rows(arms):
     found, _ = arms
     change = found[f"{EXTENDED}pieces"].language.change_from(found[f"{EXTENDED}random"].language)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_vocabularies import byte_level
 
+from small_vocabularies import byte_level
 from tokenry.core import numerics
 from tokenry.data import demo_model, demo_text
 from tokenry.models.lm import LM
@@ -182,6 +182,40 @@ def test_balanced_losses_pull_equally_hard():
     torch.testing.assert_close(pull, first + second)
     with pytest.raises(ValueError, match="does not depend"):
         balance([torch.tensor(1.0, requires_grad=True) * 2], at)
+
+
+def test_the_next_token_beside_it_is_the_librarys_cross_entropy(texts):
+    student, teacher = small(340), small(300, 1)
+    batch, _ = batch_of(student, teacher, texts)
+    sides = spaces(student, teacher)
+    alone, _ = likelihood_loss(teacher.model, sides)(student.model, batch)
+    both, facts = likelihood_loss(teacher.model, sides, how=Matching(next_token=0.5))(student.model, batch)
+    logits = student.model(input_ids=batch["input_ids"]).logits[:, :-1].flatten(0, 1)
+    plain = torch.nn.functional.cross_entropy(logits, batch["labels"][:, 1:].flatten(), ignore_index=-100)
+    assert facts["next_token"] == pytest.approx(float(plain), rel=1e-5)
+    assert float(both - alone) == pytest.approx(0.5 * float(plain), rel=1e-4)
+
+
+def test_balanced_the_weights_say_how_hard_each_term_pulls(texts):
+    student, teacher = small(340), small(300, 1)
+    batch, _ = batch_of(student, teacher, texts)
+    head = student.model.get_output_embeddings()
+
+    def pull(**how) -> torch.Tensor:
+        """Gradient at what the head reads, where the norms are taken."""
+        states: list[torch.Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _, given: states.append(given[0]))
+        loss = likelihood_loss(teacher.model, spaces(student, teacher), how=Matching(**how))
+        (gradient,) = torch.autograd.grad(loss(student.model, batch)[0], states[0])
+        hook.remove()
+        return gradient
+
+    alone = pull()
+    beside = [pull(next_token=w, balanced=True) - alone for w in (1.0, 3.0)]
+    assert float(beside[0].norm()) == pytest.approx(float(alone.norm()), rel=1e-3)
+    assert float(beside[1].norm()) == pytest.approx(3 * float(alone.norm()), rel=1e-3)
+    # Unbalanced the likelihoods, at temperature 100, are drowned.
+    assert (pull(next_token=1.0) - alone).norm() > 10 * alone.norm()
 
 
 def test_matching_brings_a_strange_student_nearer_to_the_teacher(texts):

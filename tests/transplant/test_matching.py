@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from small_vocabularies import byte_level, permuted, spec_of
 from tokenizers import Tokenizer, models
 
+from small_vocabularies import byte_level, permuted, spec_of
 from tokenry.core.vocab import Kind, Vocab
 from tokenry.transplant.matching import BYTE_FALLBACK, CLASSES, EXACT, match, raw_overlap, rows_fingerprint
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from small_vocabularies import ENGLISH, byte_level, rows_for
 
+from small_vocabularies import ENGLISH, byte_level, rows_for
 from tokenry.core.report import Report
 from tokenry.core.vocab import Vocab
 from tokenry.transplant.matching import raw_overlap
@@ -39,6 +39,16 @@ def test_what_was_lost_and_what_a_template_misses_are_warnings(old, new):
 def test_zero_rows_are_warned_about(old, new):
     assert any("logit 0" in warning for warning in report(old, new, method="zero").warnings)
     assert not any("logit 0" in warning for warning in report(old, old, method="zero").warnings)
+
+
+def test_vocabularies_that_share_no_token_are_warned_about_in_words(old, new):
+    from test_transplant_bad_input import letters_of
+
+    assert not any("share no token" in warning for warning in report(old, new).warnings)
+    strange = letters_of("жилибылистариксостарухой", "cyrillic"), letters_of("καλημερακοσμεπωςεισαι", "greek")
+    [said] = [warning for warning in report(*strange).warnings if "share no token" in warning]
+    assert "0 are made from other rows by pieces, 32 say nothing" in said
+    assert "train it" in said
 
 
 def test_a_change_of_the_digit_scheme_is_warned_about(old):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from small_vocabularies import byte_level_of
 
+from small_vocabularies import byte_level_of
 from tokenry.core.tokenmap import RowKind
 from tokenry.transplant.matching import match
 from tokenry.transplant.neighbours import (

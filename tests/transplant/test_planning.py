@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_vocabularies import byte_level, permuted, rows_for
 
+from small_vocabularies import byte_level, permuted, rows_for
 from tokenry.core.tokenmap import RowKind, check_tokenmap
 from tokenry.core.vocab import Kind, Vocab
 from tokenry.transplant.matching import match

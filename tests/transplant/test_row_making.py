@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from small_models import small_model
-from small_vocabularies import rows_for
 
+from small_vocabularies import rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.models.lm import LM
 from tokenry.transplant.manifest import load_plan, save_plan

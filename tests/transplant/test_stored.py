@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
-from small_vocabularies import byte_level
 
+from small_vocabularies import byte_level
 from tokenry.models.files import auto_class
 from tokenry.models.lm import tokenizer_of
 from tokenry.transplant.matching import match

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_vocabularies import byte_level
 from tokenizers import Tokenizer, models
 
+from small_vocabularies import byte_level
 from tokenry.core.vocab import Kind, Vocab
 from tokenry.transplant.surface_forms import N_BYTES, surface_forms, surface_matrix
 

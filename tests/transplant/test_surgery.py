@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from small_models import FAMILIES, logits, small_model
-from small_vocabularies import byte_level, permuted
 
+from small_vocabularies import byte_level, permuted
 from tokenry.core.vocab import Vocab
 from tokenry.models.lm import LM
 from tokenry.transplant.matching import match

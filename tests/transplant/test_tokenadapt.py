@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_vocabularies import byte_level, rows_for
 
+from small_vocabularies import byte_level, rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind
 from tokenry.transplant.heuristics import pieces as mean_of_pieces

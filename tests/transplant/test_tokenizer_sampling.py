@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_vocabularies import ENGLISH, GERMAN, byte_level
 
+from small_vocabularies import ENGLISH, GERMAN, byte_level
 from tokenry.core.alphabets import BYTE_TO_CHAR
 from tokenry.core.vocab import Kind, check_vocab
 from tokenry.transplant.tokenizer_sampling import SamplerConfig, TokenizerSampler, best_pieces, count_substrings

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_vocabularies import byte_level_of, permuted
 
+from small_vocabularies import byte_level_of, permuted
 from tokenry.core.vocab import Kind
 from tokenry.transplant.matching import match
 from tokenry.transplant.planning import new_rows, plan

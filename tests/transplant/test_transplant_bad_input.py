@@ -8,9 +8,9 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 from small_models import small_model
-from small_vocabularies import byte_level, spec_of
 from tokenizers import Tokenizer, models, trainers
 
+from small_vocabularies import byte_level, spec_of
 from test_cli import run
 from tokenry.core.vocab import Vocab
 from tokenry.models.lm import tokenizer_of
@@ -151,13 +151,26 @@ def test_a_full_disk_keeps_the_old_output(base, tokenizer, small_disk, capsys):
     run(capsys, *arguments)
     before, free = contents(small_disk), os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - 65_536)))
-    out, err = run(capsys, *arguments, "--overwrite", code=1)
+    out, err = run(capsys, *arguments, "--overwrite", code=2)
     assert out == ""
-    assert "Nothing was changed; free some space" in err
+    assert f"no room left while writing {small_disk / 'out'}" in err
+    assert "Nothing was changed: an older output there is intact; free some space" in err
     assert "Traceback" not in err
     (small_disk / "filler").unlink()
     assert contents(small_disk) == before
     assert sorted(path.name for path in small_disk.iterdir()) == ["out"]
+
+
+def test_a_read_only_disk_keeps_the_old_output(base, tokenizer, small_disk, capsys):
+    arguments = ("transplant", base, "--tokenizer", tokenizer, "--out", small_disk / "out", "-q")
+    run(capsys, *arguments)
+    before = contents(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    out, err = run(capsys, *arguments, "--overwrite", code=2)
+    assert out == ""
+    assert f"may not write {small_disk / 'out'}: Read-only file system" in err
+    assert "Give a place you may write" in err
+    assert contents(small_disk) == before
 
 
 @pytest.mark.slow  # a process of its own, as the limit holds for all a process writes
@@ -171,7 +184,8 @@ def test_a_file_that_may_not_grow_keeps_the_old_output(base, tokenizer, capsys, 
         "from tokenry.cli import main; main(sys.argv[1:])"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments, "--overwrite"], capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "ulimit" in done.stderr
     assert "Nothing was changed" in done.stderr
     assert "Traceback" not in done.stderr
     assert contents(tmp_path) == before

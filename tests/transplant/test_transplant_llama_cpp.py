@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from small_models import small_model
-from small_vocabularies import ENGLISH, GERMAN, byte_level_of
 
+from small_vocabularies import ENGLISH, GERMAN, byte_level_of
 from tokenry.core.vocab import Kind, Vocab
 from tokenry.models.files import read_tensor
 from tokenry.models.lm import LM

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_models import FAMILIES, logits, small_model
-from small_vocabularies import byte_level
 
+from small_vocabularies import byte_level
 from tokenry.core.vocab import Vocab
 from tokenry.models.lm import LM
 from tokenry.transplant.surgery import (
@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_the_old_output_as_it_was(old, new, tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("tokenry.models.files._copy_bytes", full)
-    with pytest.raises(OSError, match="Nothing was changed; free some space"):
+    with pytest.raises(OSError, match="Nothing was changed: an older output there is intact; free some space"):
         apply_plan(folder, made, new, out=tmp_path / "out", overwrite=True)
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "out"]

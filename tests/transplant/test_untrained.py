@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from small_models import small_model
-from small_vocabularies import rows_for
 
+from small_vocabularies import rows_for
 from tokenry.core.tokenmap import RowKind
 from tokenry.transplant.matching import CLASSES, UNTRAINED, match
 from tokenry.transplant.planning import Rows, new_rows, plan

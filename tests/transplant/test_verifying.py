@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_models import small_model
-from small_vocabularies import byte_level
 
+from small_vocabularies import byte_level
 from tokenry.models.lm import tokenizer_of
 from tokenry.transplant.verifying import verify
 
@@ -30,6 +30,7 @@ def test_a_whole_model_has_no_problem(lm, tmp_path):
         assert report.facts["n_problems"] == 0
         assert report.facts["tied"]
         assert report.tables["problems"].num_rows == 0
+        assert "llama.cpp" in report.notes[0]
 
 
 def test_ids_outside_the_vocabulary_are_named(lm, old):

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_vocabularies import byte_level_of, permuted
 
+from small_vocabularies import byte_level_of, permuted
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind
 from tokenry.transplant.matching import match

@@ -1,14 +1,15 @@
 """Word vectors: read as written, refused when damaged, turned exactly, and tokens placed as WECHSEL places them."""
 
 import gzip
+import lzma
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
-from small_vocabularies import ENGLISH, byte_level
 
+from small_vocabularies import ENGLISH, byte_level
 from tokenry.core.vocab import Kind
 from tokenry.transplant.word_vectors import (
     WordVectors,
@@ -67,6 +68,16 @@ def test_a_damaged_file_is_refused_with_its_line(tmp_path, content, said):
     path = tmp_path / "v.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=said):
+        open_vectors(path)
+
+
+@pytest.mark.parametrize("name", ["a.vec.gz", "b.vec.gz", "c.vec.xz", "d.vec.xz"])
+def test_a_damaged_archive_is_refused_with_its_name(tmp_path, name):
+    path = tmp_path / name
+    pack = gzip.compress if name.endswith(".gz") else lzma.compress
+    whole = pack("".join(f"w{i} {i} 0.5\n" for i in range(500)).encode())
+    path.write_bytes(b"no archive" if name[0] in "ac" else whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"{name} is no complete .*fetch it again"):
         open_vectors(path)
 
 

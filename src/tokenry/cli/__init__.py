@@ -36,7 +36,11 @@ def _root(
     pass
 
 
-from tokenry.cli import adapt, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import adapt, corpus, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
+from tokenry.cli import corpus_dedup as _corpus_dedup  # noqa: E402, F401
+from tokenry.cli import corpus_score as _corpus_score  # noqa: E402, F401
+from tokenry.cli import corpus_select as _corpus_select  # noqa: E402, F401
 from tokenry.cli import model_arithmetic as _arithmetic  # noqa: E402, F401
 from tokenry.cli import tokenizer_audit as _audit  # noqa: E402, F401
 from tokenry.cli import tokenizer_concepts as _concepts  # noqa: E402, F401
@@ -48,9 +52,11 @@ from tokenry.cli import tokenizer_train as _train  # noqa: E402, F401
 from tokenry.cli import tokenizer_words as _words  # noqa: E402, F401
 from tokenry.cli import transplant_dynamic as _dynamic  # noqa: E402, F401
 from tokenry.cli import transplant_language as _transplant_language  # noqa: E402, F401
+from tokenry.cli import transplant_relative as _transplant_relative  # noqa: E402, F401
 from tokenry.cli import transplant_vectors as _transplant_vectors  # noqa: E402, F401
 
 adapt.register(app)
+app.add_typer(corpus.app, name="corpus", rich_help_panel="Data")
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Tokens")
 app.add_typer(model.app, name="model", rich_help_panel="Models")
 transplant.register(app)
@@ -64,10 +70,16 @@ _WRONG_ARGUMENTS = (ValueError, FileNotFoundError, FileExistsError, NotADirector
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the door. Exit code 0 done, 1 the work failed or was interrupted, 2 the arguments were wrong."""
+    """Run the door.
+
+    Exit code 0 done, 1 the work failed or was interrupted, 2 the user can put it right: wrong arguments or input, a
+    missing package, a full disk, a path that cannot be read or written.
+    """
     if os.environ.get("TOKENRY_TRACEBACK"):
         app(arguments)
         return
+    from tokenry.core.system_errors import mendable
+
     warnings.formatwarning = _warning
     try:
         app(arguments)
@@ -77,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         package = "'tokenry[models]'" if module in _MODELS else module
         _stop(f"{module} is not installed, and this needs it. Install it: pip install {package}", 2)
     except (*_WRONG_ARGUMENTS, ImportError, PermissionError) as problem:
-        _stop(problem, 2)
+        _stop(mendable(problem) or problem, 2)
     except SystemExit as stop:
         # Typer turns Ctrl-C into a bare exit; what the verb said of its saved state is in the cause.
         cause = getattr(stop.__context__, "__cause__", None)
@@ -92,10 +104,13 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(f"not enough memory ({problem or 'an allocation failed'}). Nothing half-written was left behind; give "
               "less text (--limit), or take a machine with more.", 1)  # fmt: skip
     except (OSError, ArithmeticError) as problem:
-        _stop(problem, 1)
+        told = mendable(problem)
+        _stop(told or problem, 2 if told else 1)
     except Exception as problem:
         if _was_interrupted(problem):
             _stop(_INTERRUPTED, 1)
+        if told := mendable(problem):
+            _stop(told, 2)
         _stop(f"the work failed ({type(problem).__name__}: {problem}). Set TOKENRY_TRACEBACK=1 to see where; unless it "
               "is a function of your own, please report it.", 1)  # fmt: skip
 

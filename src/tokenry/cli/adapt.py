@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tokenry.cli.heal import Balanced, NextToken
 from tokenry.cli.output import (
     DeviceOption,
     DtypeOption,
@@ -27,6 +28,16 @@ EPILOG = """Examples:
 
 `tokenry adapt ./llama --data filings.parquet --eval general.jsonl --out ./llama-filings --heal-steps 2000`
 """
+Objective = Annotated[
+    str,
+    typer.Option(
+        help="next-token, distil (stay near the original's hidden states), alm (its likelihoods), or token-distil (new "
+        "rows first, by its hidden states)."
+    ),
+]
+RowsFirst = Annotated[
+    int | None, typer.Option(min=0, help="Steps that train only new rows; default 0, with token-distil half of all.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,9 +52,7 @@ def adapt(
     evaluate: Annotated[str | None, typer.Option("--eval", help="General text the model must not forget.")] = None,
     size: Annotated[int | None, typer.Option("--size", help="Entries of the new vocabulary; default: by data.")] = None,
     add: Annotated[int | None, typer.Option("--add", help="Tokens to add (instead of --size).")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace/--keep-old", help="Train a new vocabulary, or extend the old.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace/--keep-old", help="Train a new vocabulary, or extend.")] = False,
     method: Annotated[
         str,
         typer.Option(
@@ -57,9 +66,10 @@ def adapt(
     batch: Annotated[int, typer.Option(help="Sequences in one training step.")] = 8,
     length: Annotated[int, typer.Option(help="Tokens in one training sequence.")] = 256,
     rate: Annotated[float | None, typer.Option(help="Learning rate of the body; default by the model's width.")] = None,
-    objective: Annotated[
-        str, typer.Option(help="next-token, or distil (stay near the original's hidden states).")
-    ] = "next-token",
+    objective: Objective = "next-token",
+    next_token: NextToken = 0.0,
+    balanced: Balanced = False,
+    rows_first: RowsFirst = None,
     no_control: Annotated[bool, typer.Option("--no-control", help="Do not train the original for comparison.")] = False,
     replay: Annotated[
         float | None, typer.Option(help="Share of training text from --eval, against forgetting.")
@@ -88,6 +98,7 @@ def adapt(
         AdaptArguments(
             model=model, data=data or [], out=out, evaluate=evaluate, size=size, add=add, replace=replace, rate=rate,
             method=method, heal_steps=heal_steps, batch=batch, length=length, objective=objective, replay=replay,
+            next_token=next_token, balanced=balanced, rows_first=rows_first,
             control=not no_control, keep_control=keep_control, heldout_bytes=heldout_bytes, demo=demo, seed=seed,
             device=device, dtype=dtype, limit=limit, text=text_column, skip_bad=skip_bad, overwrite=overwrite,
             resume=resume, as_json=as_json,

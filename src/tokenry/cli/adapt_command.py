@@ -29,6 +29,9 @@ class AdaptArguments:
     length: int
     rate: float | None
     objective: str
+    next_token: float
+    balanced: bool
+    rows_first: int | None
     control: bool
     keep_control: bool
     replay: float | None
@@ -56,10 +59,14 @@ def run(arguments: AdaptArguments) -> None:
 
     model, data, general = _material(arguments)
     given = arguments.size or arguments.add
+    steps = _chosen(arguments, "heal_steps", 200)
+    rows_first = arguments.rows_first
+    if rows_first is None:
+        rows_first = (steps + 1) // 2 if arguments.objective == "token-distil" else 0
     healing = HealConfig(
-        steps=_chosen(arguments, "heal_steps", 200), batch=arguments.batch, length=arguments.length,
-        rate=_chosen(arguments, "rate", None), objective=arguments.objective, dtype=arguments.dtype,
-        seed=arguments.seed,
+        steps=steps, batch=arguments.batch, length=arguments.length,
+        rate=_chosen(arguments, "rate", None), objective=arguments.objective, next_token=arguments.next_token,
+        balanced=arguments.balanced, rows_first=rows_first, dtype=arguments.dtype, seed=arguments.seed,
     )  # fmt: skip
     config = AdaptConfig(
         size=arguments.size if given else _chosen(arguments, "size", None), add=arguments.add,

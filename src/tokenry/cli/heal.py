@@ -28,6 +28,10 @@ EPILOG = """Examples:
 `tokenry heal moved/ --data pages.jsonl --stages rows:100,lora:200,all:0 --objective alm --teacher original/ --out x`
 """
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+NextToken = Annotated[float, typer.Option("--next-token", min=0, help="alm: weight of the next-token loss beside it.")]
+Balanced = Annotated[
+    bool, typer.Option("--balanced", help="alm: scale what stands beside it to pull equally hard, then weigh.")
+]
 
 
 def register(parent: typer.Typer) -> None:
@@ -49,6 +53,9 @@ def heal(
     objective: Annotated[
         str, typer.Option(help="next-token, distil, alm or token-distil; all but the first need --teacher.")
     ] = "next-token",
+    next_token: NextToken = 0.0,
+    hidden: Annotated[float, typer.Option("--hidden", min=0, help="alm: weight of a hidden-state loss beside it.")] = 0,
+    balanced: Balanced = False,
     teacher: Annotated[str | None, typer.Option(help="The original model with its own tokenizer.")] = None,
     general: Annotated[str | None, typer.Option(help="General text: scored against forgetting, and mixed in.")] = None,
     general_share: Annotated[float, typer.Option(help="Share of the training text that is general text.")] = 0.0,
@@ -79,8 +86,8 @@ def heal(
     quiet(no_progress)
     config = HealConfig(
         steps=steps, batch=batch, length=length, rate=rate, rows_first=rows_first, stages=parse_stages(stages),
-        lora_rank=lora_rank, objective=objective, stop_patience=stop_patience, stop_delta=stop_delta,
-        evaluations=evaluations, seed=seed, dtype=dtype,
+        lora_rank=lora_rank, objective=objective, next_token=next_token, alm_hidden=hidden, balanced=balanced,
+        stop_patience=stop_patience, stop_delta=stop_delta, evaluations=evaluations, seed=seed, dtype=dtype,
     )  # fmt: skip
     material = Material(teacher, sources([general]) if general else None, general_share, rows)
     reading = {"limit": limit, "text": text_column, "skip_bad": skip_bad}

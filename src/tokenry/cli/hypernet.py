@@ -1,4 +1,4 @@
-"""`hypernet train`: a network that makes the rows of any tokenizer for one model."""
+"""`hypernet`: train a network that makes rows of any tokenizer, train on after a move, convert a published network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ from tokenry.cli.output import (
     sources,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Train a network that makes rows for any tokenizer.")
+app = typer.Typer(no_args_is_help=True, help="Train a network that makes rows for any tokenizer; use a published one.")
 
 
 @app.callback()
@@ -31,7 +31,7 @@ def _group() -> None:
     epilog="Example:  `tokenry hypernet train ./base --data pages.jsonl --vocab 8192 --steps 2000 --out ./net`"
 )
 def train(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="Causal LM: a folder or hub name.")],
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Causal or masked LM: a folder or hub name.")],
     data: Annotated[list[str], typer.Option("--data", help="Text to train on; repeat for more.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     vocab: Annotated[int, typer.Option(help="Entries of the tokenizers that are drawn.")] = 32_768,
@@ -71,3 +71,53 @@ def train(
         base, sources(data), out, training=training, overwrite=overwrite, resume=resume, **options
     )
     show(report, json=as_json)
+
+
+@app.command(
+    epilog="Example:  `tokenry hypernet nshot ./base --tokenizer ./new --hypernet ./net --data pages.jsonl --out ./x`"
+)
+def nshot(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Causal or masked LM: a folder or hub name.")],
+    data: Annotated[list[str], typer.Option("--data", help="Text to train on; repeat for more.")],
+    tokenizer: Annotated[str, typer.Option(help="The tokenizer it should have.")],
+    hypernet: Annotated[Path, typer.Option(help="Folder of the network trained for BASE.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps (the paper: 50,000).")] = 1000,
+    batch: Annotated[int, typer.Option(help="Sequences in one step.")] = 8,
+    length: Annotated[int, typer.Option(help="Tokens in one sequence.")] = 256,
+    rate: Annotated[float, typer.Option(help="Learning rate, constant (the paper, for 7B: 3e-6).")] = 1e-4,
+    control: Annotated[bool, typer.Option(help="Train rows of pieces for the same time, to compare.")] = True,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    limit: LimitOption = None,
+    text_column: TextColumn = "text",
+    skip_bad: SkipBadFlag = False,
+    overwrite: OverwriteFlag = False,
+    as_json: JsonFlag = False,
+    no_progress: QuietFlag = False,
+) -> None:
+    """Move BASE by its hypernetwork, then train model and network on together with the new tokenizer."""
+    from tokenry.transplant.hypernet_nshot import NshotConfig
+    from tokenry.transplant.hypernet_verb import nshot_folder
+
+    quiet(no_progress)
+    options = {"tokenizer": tokenizer, "hypernet": hypernet, "device": device, "control": control}
+    options["reading"] = {"limit": limit, "text": text_column, "skip_bad": skip_bad}
+    training = NshotConfig(steps=steps, batch=batch, length=length, rate=rate, seed=seed)
+    show(nshot_folder(base, sources(data), out, training=training, overwrite=overwrite, **options), json=as_json)
+
+
+@app.command(
+    epilog="Example:  `tokenry hypernet convert ./zett-hypernetwork-xlm-roberta-base --base ./xlm-r --out ./net`"
+)
+def convert(
+    published: Annotated[Path, typer.Argument(metavar="PUBLISHED", help="Folder of a published hypernetwork.")],
+    base: Annotated[Path, typer.Option(help="Folder of the model it was made for.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write, for --hypernet.")],
+    overwrite: OverwriteFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a published hypernetwork (zett's layout, safetensors or Flax) usable: `transplant --hypernet OUT`."""
+    from tokenry.transplant.hypernet_verb import convert_folder
+
+    show(convert_folder(published, base, out, overwrite=overwrite), json=as_json)

@@ -74,6 +74,9 @@ def hybrid(
     ] = 0.8,
     min_count: Annotated[int, typer.Option("--min-count", min=1, help="Words seen less often are not analysed.")] = 2,
     roots: Annotated[Path | None, typer.Option("--roots", help="Roots to have in any case, one a line.")] = None,
+    allomorphs: Annotated[
+        bool, typer.Option("--allomorphs", help="Turkish: say which suffix forms share an id (allomorphs.json).")
+    ] = False,
     limit: LimitOption = None,
     text_column: TextColumn = "text",
     overwrite: OverwriteFlag = False,
@@ -88,7 +91,8 @@ def hybrid(
     validator = open_validator(lexicon=lexicon, affixes=affixes, analyzer=analyzer, lang=lang)
     options = {"size": size, "dictionary_share": dictionary_share, "min_count": min_count}
     options |= {"limit": limit, "text": text_column, "roots": read_words(roots) if roots else ()}
-    show(hybrid_to_folder(sources(data), validator, out, overwrite=overwrite, **options), json=as_json)
+    options |= {"overwrite": overwrite, "allomorphs": allomorphs}
+    show(hybrid_to_folder(sources(data), validator, out, **options), json=as_json)
 
 
 @app.command(epilog="Example:  `tokenry tokenizer undertrained SmolLM2-135M/ --verify`")

@@ -60,6 +60,9 @@ Decoding = Annotated[str | None, typer.Option(help="least-effort: greedy (longes
 Spaces = Annotated[
     bool | None, typer.Option("--keep-spaces/--drop-spaces", help="least-effort: a space is a character like others.")
 ]
+Gaps = Annotated[
+    str | None, typer.Option(help="least-effort: learn from frames around a gap too: published or every; default off.")
+]
 Resume = Annotated[
     Path | None,
     typer.Option(callback=folder_to_be, help="Folder that keeps what is learned, to go on after an interruption."),
@@ -95,6 +98,7 @@ def train(
     epochs: Epochs = None,
     decoding: Decoding = None,
     keep_spaces: Spaces = None,
+    gaps: Gaps = None,
     heldout: Heldout = None,
     seed: SeedOption = 0,
     resume: Resume = None,
@@ -120,7 +124,7 @@ def train(
         "terms_as": terms_as, "terms_budget": terms_budget, "normalizer": normalizer, "lowercase": lowercase,
         "pad_to": pad_to, "pad_with": pad_with, "min_count": min_count, "max_length": max_length,
         "max_characters": max_characters, "sizes": read_sizes(sizes), "seed": seed, "state": resume,
-        "epochs": epochs, "decoding": decoding, "keep_spaces": keep_spaces,
+        "epochs": epochs, "decoding": decoding, "keep_spaces": keep_spaces, "gaps": gaps,
         "heldout": sources(heldout) if heldout else None,
     }  # fmt: skip
     show(train_to_folder(sources(data), out, reading=reading, overwrite=overwrite, **options), json=as_json)

@@ -1,4 +1,4 @@
-"""Verbs on words: train, use and score a decompounder."""
+"""Verbs on words: train, tune, use and score a decompounder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +61,31 @@ def train(
     show(train_to_folder(sources(data), out, reading=reading, overwrite=overwrite, **options), json=as_json)
 
 
+@words_app.command(
+    epilog="Example:  `tokenry tokenizer decompound tune --model de-compounds/ --gold gold.tsv --out de-tuned/` (torch)"
+)
+def tune(
+    model: Annotated[Path, typer.Option("--model", help="Folder of `decompound train`.")],
+    gold: Annotated[
+        list[Path], typer.Option("--gold", help="Word, tab, constituents (Arbeit|Platz); SIGMORPHON files; repeatable.")
+    ],
+    out: Out,
+    held_share: Annotated[float, typer.Option("--held-share", help="Share of the words to measure on.")] = 0.2,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 600,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Weigh compounds and simple words alike.")] = False,
+    seed: SeedOption = 0,
+    overwrite: OverwriteFlag = False,
+    as_json: JsonFlag = False,
+    no_progress: QuietFlag = False,
+) -> None:
+    """Fine-tune a decompounder on gold, constituents included, and measure it on words kept back."""
+    from tokenry.tokenization.compound_tuning import tune_to_folder
+
+    quiet(no_progress)
+    options = {"held_share": held_share, "steps": steps, "balanced": balanced, "seed": seed, "overwrite": overwrite}
+    show(tune_to_folder(model, gold, out, **options), json=as_json)
+
+
 @words_app.command(epilog="Example:  `tokenry tokenizer decompound apply Haustürschlüssel --model de-compounds/`")
 def apply(
     words: Annotated[list[str] | None, typer.Argument(help="Words to cut.")] = None,
@@ -68,6 +93,9 @@ def apply(
     data: Annotated[
         list[str] | None, typer.Option("--data", "--text", help="Cut every distinct word of a text.")
     ] = None,
+    constituents: Annotated[
+        bool, typer.Option("--constituents", help="What the word is made of (Arbeit|Platz), after `tune`.")
+    ] = False,
     limit: LimitOption = None,
     out: ReportOption = None,
     as_json: JsonFlag = False,
@@ -75,7 +103,9 @@ def apply(
     """Cut words into their parts."""
     from tokenry.tokenization.decompounding import apply_report
 
-    show(apply_report(words or [], model, source=sources(data) if data else None, limit=limit), json=as_json, out=out)
+    found = sources(data) if data else None
+    report = apply_report(words or [], model, source=found, limit=limit, constituents=constituents)
+    show(report, json=as_json, out=out)
 
 
 @words_app.command(

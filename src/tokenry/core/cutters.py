@@ -19,10 +19,10 @@ import pyarrow as pa
 import regex
 from tokenizers import Tokenizer, pre_tokenizers
 
-from tokenry.core.alphabets import BYTE_TO_CHAR, METASPACE
+from tokenry.core.alphabets import METASPACE
 from tokenry.core.hashing import fingerprint
 from tokenry.core.patterns import PATTERNS
-from tokenry.core.scanning import end_to_end, isolates, pieces_of, scanned_family
+from tokenry.core.scanning import byte_level_words, end_to_end, isolates, pieces_of, scanned_family
 
 Cut = Callable[[str], list[str]]
 _ATOM = re.compile(r"\\[pP]\{[^}]+\}|\\[sSdDwWhHvR]")
@@ -110,14 +110,18 @@ class Cutter:
             return None
         from tokenry.core.scan_kernels import find_ends, new_characters
 
-        if self._normalises:
-            texts = pa.array([self._normalise(text) for text in texts.to_pylist()], pa.large_string())
-        data, text_ends = end_to_end(texts)
+        data, text_ends = end_to_end(self.normalised(texts))
         ends, stopped_at = find_ends(data, text_ends, self._judge.table, self._family)
         while 0 <= stopped_at < 0x110000 and not self._judge.knows(stopped_at):
             self._judge.look_at(new_characters(data, self._judge.table).tolist())
             ends, stopped_at = find_ends(data, text_ends, self._judge.table, self._family)
         return (data, ends) if stopped_at < 0 else None
+
+    def normalised(self, texts: pa.Array) -> pa.Array:
+        """Texts (no nulls) as the normaliser leaves them."""
+        if not self._normalises:
+            return texts
+        return pa.array([self._normalise(text) for text in texts.to_pylist()], pa.large_string())
 
     def finish(self, pieces: Sequence[str]) -> list[str]:
         """Pre-tokens of raw pieces, in order."""
@@ -128,6 +132,11 @@ class Cutter:
         return [word for piece in pieces for word, _ in self._rest.pre_tokenize_str(piece)]
 
     @property
+    def cuts_like_gpt2(self) -> bool:
+        """Is the split pattern GPT-2's, and nothing else?"""
+        return self._family == 0  # scan_kernels.GPT2, without importing the kernels
+
+    @property
     def scans(self) -> bool:
         """Do the kernels know this pattern?"""
         return self._family is not None
@@ -136,6 +145,11 @@ class Cutter:
     def finishes_one_to_one(self) -> bool:
         """Does `finish` give exactly one pre-token per raw piece?"""
         return self._byte_level or self._rest is None
+
+    @property
+    def spells_bytes(self) -> bool:
+        """Does `finish` spell each piece in the byte-level alphabet, and nothing else?"""
+        return self._byte_level
 
     @property
     def finishes_nothing(self) -> bool:
@@ -229,21 +243,6 @@ class _Judge:
 
 
 _RUNS = re.compile(f"{METASPACE}*[^{METASPACE}]+|{METASPACE}+")
-
-
-def byte_level_words(pieces: Sequence[str]) -> list[str]:
-    """Spell each piece in the byte-level alphabet, all at once."""
-    data = "".join(pieces).encode("utf-8")
-    spelled = _BYTE_TABLE[np.frombuffer(data, np.uint8)].tobytes().decode("utf-16-le")
-    if len(data) == sum(map(len, pieces)):  # ASCII only
-        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    else:
-        lengths = np.fromiter((len(p) if p.isascii() else len(p.encode()) for p in pieces), np.int64, len(pieces))
-    ends = np.cumsum(lengths).tolist()
-    return [spelled[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-_BYTE_TABLE = np.array([ord(c) for c in BYTE_TO_CHAR], "<u2")
 
 
 def _flat(node: dict | None, key: str) -> list[dict]:

@@ -61,6 +61,10 @@ def _from_fast(tokenizer: object) -> Spec:
     for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"):
         token = getattr(tokenizer, f"{role}_token", None)
         config[f"{role}_token"] = None if token is None else str(token)
+    # Beside the roles a tokenizer may name tokens that its model's processor asks for: image_token, boi_token, ...
+    for name in getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ()):
+        if name not in config and name.endswith("_token") and getattr(tokenizer, name, None) is not None:
+            config[name] = str(getattr(tokenizer, name))
     for key in ("chat_template", "model_max_length", "padding_side", "truncation_side", "add_bos_token"):
         value = (getattr(tokenizer, "init_kwargs", None) or {}).get(key, getattr(tokenizer, key, None))
         if value is not None:

@@ -28,8 +28,8 @@ _KEPT_CONFIG = (
     "padding_side",
     "truncation_side",
     "model_input_names",
-    "add_bos_token",
-    "add_eos_token",
+    *("add_bos_token", "add_eos_token"),
+    "extra_special_tokens",
     "unused_token_ids",
     "superwords",
 )
@@ -385,7 +385,7 @@ def write_folder(folder: Path, spec: dict, *, config: dict, roles: dict[str, str
     Args:
         roles: role -> stored string of the special token.
     """
-    kept = {key: config[key] for key in _KEPT_CONFIG if config.get(key) not in (None, [])}
+    kept = {key: config[key] for key in _KEPT_CONFIG if config.get(key) not in (None, [], {})}
     kept |= {f"{role}_token": content for role, content in roles.items()}
     # This name is an alias of TokenizersBackend in transformers 5 and the only one transformers 4 knows.
     kept |= {

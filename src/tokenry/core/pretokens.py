@@ -4,7 +4,6 @@ The text is streamed: what stays in memory is one batch and the table.
 """
 
 import json
-import operator
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,55 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tokenry.core.cutters import Cutter
+from tokenry.core.gigatoken_counts import BLOCK, GigatokenCounter, counter_of
 from tokenry.core.hashing import fingerprint
 from tokenry.core.progress import Progress
+from tokenry.core.scanning import byte_level_array
 from tokenry.core.string_counts import StringCounts
+from tokenry.core.words import Words
 
 _FORMAT = "1"
 MOST_SOURCES = 1000
 _ROWS = 1 << 16
 _BATCH_ROWS = 16
+_MOST_BYTES = 1 << 20
+"""Bytes of text that are cut at once, unless one document is longer."""
+_GIVE_BACK_EVERY = 16
+"""Batches after which freed memory is returned."""
 _FLUSH_AT = 50_000
 """Distinct pieces in dictionaries (about 350 bytes each) before they move to the compact table (about 35 each)."""
-
-
-class Words(Sequence):
-    """Many words in one Arrow array: a read-only list that takes a fifth of the memory."""
-
-    def __init__(self, array: pa.Array | pa.ChunkedArray | Sequence[str]) -> None:
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        self.array = array if isinstance(array, pa.Array) else pa.array(array, pa.large_string())
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return self.array.take(pa.array(range(*place.indices(len(self))), pa.int64())).to_pylist()
-        return self.array[range(len(self))[place]].as_py()
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self.array), _ROWS):
-            yield from self.array.slice(start, _ROWS).to_pylist()
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Words):
-            return self.array.equals(other.array)
-        return isinstance(other, (list, tuple)) and len(self) == len(other) and all(map(operator.eq, self, other))
-
-    __hash__ = None
-
-    def __repr__(self) -> str:
-        return f"Words({len(self):,}: {', '.join(map(repr, self[:5]))}{', ...' if len(self) > 5 else ''})"
-
-    def lengths(self) -> np.ndarray:
-        """int64 (W,), characters of each word."""
-        return pc.utf8_length(self.array).to_numpy().astype(np.int64)
-
-    def joined(self) -> str:
-        """All words end to end."""
-        return "".join("".join(self.array.slice(start, _ROWS).to_pylist()) for start in range(0, len(self), _ROWS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +52,8 @@ class Pretokens:
     """int64 (S,)."""
     fingerprint: str = ""
     """Of the normaliser and pre-tokeniser that cut the text."""
+    engine: str = "own"
+    """What counted: "own", "gigatoken", or both, where some texts had to go through ours."""
 
     @property
     def total(self) -> np.ndarray:
@@ -98,7 +67,7 @@ class Pretokens:
         from tokenry.core.runs import atomic_path
 
         note = {"sources": list(self.sources), "n_bytes": self.n_bytes.tolist(), "n_docs": self.n_docs.tolist(),
-                "fingerprint": self.fingerprint, "format": _FORMAT}  # fmt: skip
+                "fingerprint": self.fingerprint, "engine": self.engine, "format": _FORMAT}  # fmt: skip
         count = pa.FixedSizeListArray.from_arrays(pa.array(self.counts.ravel()), max(len(self.sources), 1))
         table = pa.table(
             {"word": Words(self.words).array if not isinstance(self.words, Words) else self.words.array, "count": count}
@@ -128,6 +97,7 @@ class Pretokens:
             n_bytes=np.array(note["n_bytes"], np.int64),
             n_docs=np.array(note["n_docs"], np.int64),
             fingerprint=note["fingerprint"],
+            engine=note.get("engine", "own"),
         )
 
 
@@ -141,6 +111,7 @@ def count_pretokens(
     text: str = "text",
     limit: int | None = None,
     skip_bad: bool = False,
+    engine: str = "auto",
 ) -> Pretokens:
     """Count the pre-tokens of a text as a tokenizer cuts it.
 
@@ -154,12 +125,16 @@ def count_pretokens(
         by_source: keep one column of counts for each `source`; else one for all, named "".
         workers: processes that cut; the result is the same. 1 cuts in this process.
         text: column of the text. limit: most documents to read. skip_bad: pass over broken lines.
+        engine: "own"; "gigatoken" (the optional package, on all cores in this process, for GPT-2's pattern), which
+            gives the same counts; or "auto", which is ours as long as it is the faster one.
 
     Raises:
-        ValueError: when there is no text at all.
+        ImportError: gigatoken is asked for and not installed.
+        ValueError: when there is no text at all, or gigatoken does not know how this tokenizer cuts.
     """
     spec = vocab if isinstance(vocab, dict) else vocab.spec
     cutter = Cutter(spec)
+    outside = counter_of(engine, cutter)
     kept = _cache_file(cache, source, cutter, [text, limit, skip_bad, by_source]) if cache else None
     if kept is not None and kept.is_file():
         return Pretokens.load(kept)
@@ -170,14 +145,9 @@ def count_pretokens(
         batches = (
             batch.set_column(batch.schema.get_field_index("source"), "source", _blank(len(batch))) for batch in batches
         )
-    tally = _Tally()
+    tally = _Tally(outside)
     with Progress("counting words") as progress:
-        tasks = _by_source(batches, tally, progress)
-        if workers > 1:
-            _count_in_pool(tasks, spec, workers, tally)
-        else:
-            for origin, texts in tasks:
-                tally.cut(cutter, origin, texts)
+        _count_all(_by_source(batches, tally, progress), cutter, tally, spec=spec, workers=workers)
     if not sum(tally.n_bytes.values()):
         raise ValueError(
             "the data hold no text; need at least one non-empty document. Is the text column right (--text)?"
@@ -193,6 +163,15 @@ def pretokenize(texts: Iterable[str], vocab: object) -> list[list[str]]:
     """Pre-tokens of each text, in order, in the spelling the model sees."""
     cutter = Cutter(vocab if isinstance(vocab, dict) else vocab.spec)
     return [cutter(text) for text in texts]
+
+
+def distinct_pretokens(texts: Sequence[str], vocab: object) -> Sequence[str]:
+    """The distinct pre-tokens of many short texts, each cut for itself; most frequent first."""
+    cutter, tally = Cutter(vocab if isinstance(vocab, dict) else vocab.spec), _Tally()
+    for start in range(0, len(texts), _ROWS):
+        tally.cut(cutter, "", pa.array(texts[start : start + _ROWS], pa.large_string()))
+    tally.n_docs[""] = len(texts)
+    return tally.table(cutter).words
 
 
 def _cache_file(cache: str | Path, source: object, cutter: Cutter, options: list) -> Path | None:
@@ -211,7 +190,9 @@ def _cache_file(cache: str | Path, source: object, cutter: Cutter, options: list
 class _Tally:
     """Counts of raw pieces, and of words that went through the library, by source: keys are (is raw, source)."""
 
-    def __init__(self) -> None:
+    def __init__(self, outside: GigatokenCounter | None = None) -> None:
+        self.outside = outside
+        self.engines: set[str] = set()
         self.fresh: dict[tuple[bool, str], Counter] = {}
         self.compact: dict[tuple[bool, str], StringCounts] = {}
         self.n_docs: Counter = Counter()
@@ -219,6 +200,16 @@ class _Tally:
 
     def cut(self, cutter: Cutter, origin: str, texts: pa.Array) -> None:
         """Count the pieces of some texts (no nulls)."""
+        if self.outside is not None and (counted := self.outside(texts)) is not None:
+            self.compact.setdefault((True, origin), StringCounts()).add_data(*counted)
+            self.engines.add("gigatoken")
+            return
+        # Large: the kernels' scratch is several times as large. Not counted outside: one of them cannot be.
+        if len(texts) > 1 and (self.outside is not None or texts.nbytes > _MOST_BYTES):
+            self.cut(cutter, origin, texts.slice(0, len(texts) // 2))
+            self.cut(cutter, origin, texts.slice(len(texts) // 2))
+            return
+        self.engines.add("own")
         scanned = cutter.scan(texts)
         if scanned is not None:
             self.compact.setdefault((True, origin), StringCounts()).add_pieces(*scanned)
@@ -246,12 +237,14 @@ class _Tally:
     def table(self, cutter: Cutter) -> Pretokens:
         """Finish the raw pieces and lay all counts out as arrays; the tally is emptied."""
         self.flush()
+        give_back_memory()  # of the batches
         sources = tuple(sorted(self.n_docs))
         parts = []
         for place, source in enumerate(sources):
             by_library = self.compact.pop((False, source), None)
             found = [_finished(cutter, self.compact.pop((True, source), None)), by_library and by_library.arrays()]
             parts += [(*part, place) for part in found if part is not None]
+        give_back_memory()  # of the raw pieces
         words, counts = _laid_out(parts, len(sources))
         parts.clear()
         give_back_memory()
@@ -262,6 +255,7 @@ class _Tally:
             n_bytes=np.array([self.n_bytes[s] for s in sources], np.int64),
             n_docs=np.array([self.n_docs[s] for s in sources], np.int64),
             fingerprint=cutter.fingerprint,
+            engine=" and ".join(sorted(self.engines)) or "own",
         )
 
 
@@ -270,6 +264,9 @@ def _finished(cutter: Cutter, raw: StringCounts | None) -> tuple[pa.Array, np.nd
     if raw is None or cutter.finishes_nothing:
         return raw and raw.arrays()
     array, counts = raw.arrays()
+    del raw  # its hash table
+    if cutter.spells_bytes:
+        return byte_level_array(array), counts
     done, parts = StringCounts(), []
     for start in range(0, len(array), _ROWS):
         pieces = array.slice(start, _ROWS).to_pylist()
@@ -304,8 +301,12 @@ def _laid_out(parts: list[tuple[pa.Array, np.ndarray, int]], n_sources: int) -> 
         found = np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)])
         np.add.at(counts, (coded.indices.to_numpy(), columns.astype(np.int64)), found)
     keys = pa.table({"word": words, "count": counts.sum(1)})
-    order = pc.sort_indices(keys, [("count", "descending"), ("word", "ascending")])
-    return Words(words.take(order)), counts[order.to_numpy()]
+    # The system's pool: the default one keeps much of what it was given once.
+    pool = pa.system_memory_pool()
+    by = pc.SortOptions([("count", "descending"), ("word", "ascending")])
+    order = pc.call_function("sort_indices", [keys], by, pool)
+    del keys
+    return Words(pc.take(words, order, memory_pool=pool)), counts[order.to_numpy()]
 
 
 def _blank(n: int) -> pa.Array:
@@ -331,6 +332,34 @@ def _by_source(batches: Iterator[pa.RecordBatch], tally: _Tally, progress: Progr
                 )
             tally.n_bytes[origin] += pc.sum(pc.binary_length(part)).as_py() or 0
             yield origin, part
+
+
+def _count_all(
+    tasks: Iterator[tuple[str, pa.Array]], cutter: Cutter, tally: _Tally, *, spec: dict, workers: int
+) -> None:
+    """Count the texts of all tasks, by whatever the tally counts with."""
+    if tally.outside is not None:
+        tasks = _in_blocks(tasks)
+    elif workers > 1:
+        _count_in_pool(tasks, spec, workers, tally)
+        return
+    for number, (origin, texts) in enumerate(tasks, 1):
+        tally.cut(cutter, origin, texts)
+        if number % _GIVE_BACK_EVERY == 0:
+            give_back_memory()
+
+
+def _in_blocks(tasks: Iterator[tuple[str, pa.Array]]) -> Iterator[tuple[str, pa.Array]]:
+    """Tasks of one source after the other put together, to `BLOCK` bytes each."""
+    origin, held = "", []
+    for new, texts in tasks:
+        if held and (new != origin or sum(part.nbytes for part in held) >= BLOCK):
+            yield origin, pa.concat_arrays(held)
+            held = []
+        origin = new
+        held.append(texts.cast(pa.large_string()))
+    if held:
+        yield origin, pa.concat_arrays(held)
 
 
 def _count_in_pool(tasks: Iterator[tuple[str, pa.Array]], spec: dict, workers: int, tally: _Tally) -> None:

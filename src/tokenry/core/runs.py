@@ -19,6 +19,7 @@ from pathlib import Path
 
 import tokenry
 from tokenry.core.progress import Progress, log, set_quiet
+from tokenry.core.system_errors import check_names, refused_write
 
 __all__ = [
     "Progress",
@@ -34,10 +35,6 @@ __all__ = [
 ]
 
 _LOADED_AT = time.time()
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# safetensors and torch.save raise their own types: of the system's error only words come through, or not even those.
-_NO_ROOM_WORDS = ("No space left on device", "File too large", "unexpected pos")
-_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WHOLE_FILE = 64 * 2**20  # files up to this size are fingerprinted whole, longer ones by their two ends,
 _ENDS = 8 * 2**20  # this long each,
 _WHOLE_FOLDER = 2 * 2**30  # and so are all files of a folder that is larger than this
@@ -61,7 +58,7 @@ def atomic_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     Raises:
         FileExistsError: `out` exists and `overwrite` is off.
         PermissionError: its parent cannot be written.
-        OSError: the disk is full; `errno` is kept.
+        OSError: the disk is full, or the name too long; `errno` is kept.
         ValueError: replacing `out` would remove the working directory or the home directory.
     """
     target = Path(os.path.realpath(Path(out).expanduser()))
@@ -84,6 +81,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     An existing file is replaced, after success only. Raises as `atomic_folder` does, but never for an existing file.
     """
+    check_names(path)
     target = Path(os.path.realpath(Path(path).expanduser()))
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a folder; need the name of a file to write.")
@@ -110,7 +108,9 @@ def check_folder(path: str | Path) -> None:
 
     Raises:
         NotADirectoryError: it, or a part of it, is a file. PermissionError: nothing may be written there.
+        OSError: a name in it is too long.
     """
+    check_names(path)
     standing = Path(os.path.realpath(Path(path).expanduser()))
     while not os.path.lexists(standing):
         standing = standing.parent
@@ -198,6 +198,7 @@ def describe_input(source: object) -> list[dict]:
 
 
 def _check_target(target: Path, out: str | Path, *, overwrite: bool) -> None:
+    check_names(out)
     if not os.path.lexists(target):
         return
     if not target.is_dir():
@@ -210,7 +211,8 @@ def _check_target(target: Path, out: str | Path, *, overwrite: bool) -> None:
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    start = os.fsencode(target.name)[:80].decode("utf-8", "ignore")  # names are bounded in bytes, not in characters
+    return target.with_name(f".{start}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 def _swap(part: Path, target: Path, *, overwrite: bool) -> None:
@@ -242,31 +244,13 @@ def _telling(out: str | Path, target: Path, part: Path | None = None) -> Iterato
     try:
         yield
     except Exception as error:
-        code = getattr(error, "errno", None)
+        if isinstance(error, FileExistsError) and part is None:
+            error = NotADirectoryError(errno.ENOTDIR, "")  # a file stands where a parent should be made
         ours = part is None or str(part) in f"{error} {getattr(error, 'filename', '')}"
-        if code in _NO_ROOM or any(words in str(error) for words in _NO_ROOM_WORDS):
-            free = _free_bytes(target.parent)
-            sentence = f"no room left while writing {out}: {free:,} bytes are free there. Nothing was changed; "
-            raise _os_error(OSError, errno.ENOSPC, sentence + "free some space, or write to another disk.") from error
-        if code in _NO_RIGHT and ours:
-            sentence = f"may not write {out}: {os.strerror(code)}. Give a place you may write, or change its mode."
-            raise _os_error(PermissionError, code, sentence) from error
-        if isinstance(error, (NotADirectoryError, FileExistsError)) and part is None:
-            sentence = f"cannot write {out}: a part of its path is a file, not a folder. Give another path."
-            raise _os_error(NotADirectoryError, errno.ENOTDIR, sentence) from error
+        told = refused_write(error, out, under=target.parent, ours=ours)
+        if told is not None:
+            raise told from error
         raise
-
-
-def _os_error(kind: type[OSError], code: int, sentence: str) -> OSError:
-    error = kind(sentence)  # built from one argument, so that str() is the sentence without "[Errno 28]"
-    error.errno = code
-    return error
-
-
-def _free_bytes(folder: Path) -> int:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _describe_file(path: Path, *, whole: bool) -> dict:

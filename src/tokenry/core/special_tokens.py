@@ -122,3 +122,19 @@ def _template_tokens(spec: dict) -> tuple[str | None, str | None]:
         before = names[0][1]["id"] if at > 0 else None
         after = names[at + 1][1]["id"] if len(names) > at + 1 else None
     return before, after
+
+
+def named_tokens(config: dict, spec: dict) -> dict[str, str]:
+    """Tokens that a tokenizer_config.json names beside the usual roles, such as `image_token`.
+
+    Args:
+        config: its content.
+        spec: of a tokenizer; only names of its added tokens are given.
+    """
+    added = {token["content"] for token in spec["added_tokens"]}
+    found = {key: value for key, value in config.items() if key.endswith("_token")}
+    for key in ("extra_special_tokens", "model_specific_special_tokens"):
+        found |= config[key] if isinstance(config.get(key), dict) else {}  # transformers 4 and 5
+    texts = {name: _content(value) for name, value in found.items()}
+    usual = {f"{role}_token" for role in ROLES}
+    return {name: text for name, text in texts.items() if text in added and name not in usual}

@@ -15,14 +15,18 @@ class StringCounts:
         self._small: np.ndarray | None = None
 
     def add(self, words: Sequence[str], counts: np.ndarray) -> None:
-        from tokenry.core.tally_kernels import add_strings
-
         text = "".join(words)
         data = np.frombuffer(text.encode("utf-8"), np.uint8)
         sizes = (
             map(len, words) if len(data) == len(text) else (len(w) if w.isascii() else len(w.encode()) for w in words)
         )
-        self._held = add_strings(*self._held, data, np.cumsum(np.fromiter(sizes, np.int64, len(words))), _plain(counts))
+        self.add_data(data, np.cumsum(np.fromiter(sizes, np.int64, len(words))), counts)
+
+    def add_data(self, data: np.ndarray, ends: np.ndarray, counts: np.ndarray) -> None:
+        """Add counts of strings: uint8, the strings end to end in UTF-8, and int64, where each ends."""
+        from tokenry.core.tally_kernels import add_strings
+
+        self._held = add_strings(*self._held, data, ends, _plain(counts))
 
     def add_pieces(self, data: np.ndarray, ends: np.ndarray) -> None:
         """Add one of each piece: uint8, the pieces end to end in UTF-8, and int64, where each ends."""
@@ -34,12 +38,10 @@ class StringCounts:
 
     def add_arrays(self, words: pa.Array, counts: np.ndarray) -> None:
         """Add counts of the strings of a large_string array, as `arrays` gives them."""
-        from tokenry.core.tally_kernels import add_strings
-
         _, offsets, data = words.buffers()
         starts = np.frombuffer(offsets, np.int64)[words.offset : words.offset + len(words) + 1]
         pool = np.frombuffer(data, np.uint8)[starts[0] : starts[-1]] if len(words) and data else np.zeros(0, np.uint8)
-        self._held = add_strings(*self._held, pool, starts[1:] - starts[0], _plain(counts))
+        self.add_data(pool, starts[1:] - starts[0], counts)
 
     def __len__(self) -> int:
         return self._drained()[4]

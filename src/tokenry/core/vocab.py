@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from tokenry.core import hf_json
 from tokenry.core.alphabets import METASPACE, to_byte_level
-from tokenry.core.special_tokens import settle_added_tokens, special_roles
+from tokenry.core.special_tokens import named_tokens, settle_added_tokens, special_roles
 from tokenry.core.trie import ByteTrie
 
 _BATCH = 1024
@@ -262,7 +262,8 @@ class Vocab:
         self.backend  # noqa: B018  (a spec the library refuses must not be written)
         marked = {token["content"] for token in self.spec["added_tokens"]}
         roles = {role: self.literal(i) for role, i in self.specials.items() if self.literal(i) in marked}
-        hf_json.write_folder(Path(folder), self.spec, config=self.config, roles=roles)
+        config = self.config | {"extra_special_tokens": named_tokens(self.config, self.spec)}
+        hf_json.write_folder(Path(folder), self.spec, config=config, roles=roles)
 
 
 def _file_scores(config: dict, size: int) -> np.ndarray | None:

@@ -139,7 +139,7 @@ def dedup(
         )  # fmt: skip
     ids, first_D, sizes_D, n_pairs, n_checked = clustered([*earlier, index], settings)
     n_before = sum(one.n_out for one in earlier)
-    rank_D = ranks(keep, sizes_D, n_before, reading)
+    rank_D = ranks(keep, sizes_D, n_before=n_before, reading=reading)
     kept_D = representatives(first_D, rank_D)
     mine = np.arange(n_before, len(kept_D))
     is_duplicate_D = kept_D[mine] != mine
@@ -153,7 +153,7 @@ def dedup(
     arguments = {"method": settings.method, "keep": keep, **settings.__dict__}
     write_run(target, verb="corpus dedup", arguments=arguments, seed=settings.seed, inputs=[source, *against])
     counts = (n_pairs, n_checked, n_before)
-    report = duplicates_report(settings, is_duplicate_D, sizes_D[mine], first_D[mine], counts)
+    report = duplicates_report(settings, is_duplicate_D, sizes_D[mine], first_D=first_D[mine], counts=counts)
     return Duplicates(decisions, index, report)
 
 

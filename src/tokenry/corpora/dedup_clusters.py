@@ -91,7 +91,7 @@ def _components(pairs_E2: np.ndarray, n: int) -> np.ndarray:
     return first_C[labels_D]
 
 
-def ranks(keep: str, sizes_D: np.ndarray, n_before: int, reading: Reading) -> np.ndarray:
+def ranks(keep: str, sizes_D: np.ndarray, *, n_before: int, reading: Reading) -> np.ndarray:
     """What decides who is kept, the lowest; documents of earlier corpora always come first."""
     order_D = np.arange(len(sizes_D), dtype=np.float64)
     if keep == "longest":
@@ -125,7 +125,12 @@ def representatives(first_D: np.ndarray, rank_D: np.ndarray) -> np.ndarray:
 
 
 def duplicates_report(
-    settings: object, is_duplicate_D: np.ndarray, sizes_D: np.ndarray, first_D: np.ndarray, counts: tuple[int, int, int]
+    settings: object,
+    is_duplicate_D: np.ndarray,
+    sizes_D: np.ndarray,
+    *,
+    first_D: np.ndarray,
+    counts: tuple[int, int, int],
 ) -> Report:
     """What was found: counts, sizes of clusters, and for MinHash the chance that a pair is caught.
 

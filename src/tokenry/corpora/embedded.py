@@ -155,7 +155,7 @@ class EmbeddedEngine:
         import pyarrow.parquet as pq
 
         files = parts_of(left), parts_of(right)
-        names = joined_names(*files, on, how)
+        names = joined_names(*files, on=on, how=how)
         added = "".join(f", r.{quoted(name)} AS {quoted(new)}" for name, new in names.items())
         ours = pq.read_schema(files[0][0]).names
         order = ", ".join(quoted(name) for name in [on, *(n for n in [*ours, *names.values()] if n != on)])

@@ -6,6 +6,7 @@ Daft engine runs the same functions on the Ray cluster that the user already has
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,17 @@ import pyarrow as pa
 from tokenry.core.choosing import resolve
 from tokenry.corpora.units import Reading, Tally, part_name
 
-__all__ = ["AGGREGATES", "ENGINES", "Engine", "Mapped", "check_engine", "open_engine", "parts_of", "read_mapped"]
+__all__ = [
+    "AGGREGATES",
+    "ENGINES",
+    "Engine",
+    "Mapped",
+    "check_engine",
+    "map_once",
+    "open_engine",
+    "parts_of",
+    "read_mapped",
+]
 
 AGGREGATES = ("count", "sum", "min", "max", "mean")
 ENGINES = {
@@ -213,7 +224,7 @@ def grouped_schema(files: Sequence[str], keys: Sequence[str], aggregates: Mappin
     return pa.schema(fields)
 
 
-def joined_names(left: Sequence[str], right: Sequence[str], on: str, how: str) -> dict[str, str]:
+def joined_names(left: Sequence[str], right: Sequence[str], *, on: str, how: str) -> dict[str, str]:
     """Column of `right` -> its name in what `Engine.join` writes; empty for joins that only choose rows."""
     import pyarrow.parquet as pq
 
@@ -261,6 +272,17 @@ def read_mapped(folder: str | Path) -> Mapped:
     if missing := [part.name for part in mapped.parts if not part.is_file()]:
         raise ValueError(f"{folder} lacks {len(missing)} of its parts ({missing[0]}, ...). Make it again.")
     return mapped
+
+
+def map_once(
+    engine: Engine, source: object, function: Callable[..., pa.RecordBatch], *, out: Path, **options: object
+) -> Mapped:
+    """`Engine.map`, unless a finished folder of the same key stands at `out`, left by a run that was cut off later."""
+    if out.is_dir():
+        if (standing := read_mapped(out)).key == options["key"]:
+            return standing
+        shutil.rmtree(out)
+    return engine.map(source, function, out, **options)
 
 
 def _lengths(batch: pa.RecordBatch) -> pa.RecordBatch:

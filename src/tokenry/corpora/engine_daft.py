@@ -110,7 +110,7 @@ class DaftEngine:
     ) -> Path:  # fmt: skip
         """As `engine.Engine.join` says."""
         files = parts_of(left), parts_of(right)
-        return self._query(_join, (*files, joined_names(*files, on, how), on, how), out)
+        return self._query(_join, (*files, joined_names(*files, on=on, how=how), on, how), out)
 
     def sort(
         self,

@@ -68,8 +68,8 @@ def by_cell(
     utility_N: np.ndarray,
     size_N: np.ndarray,
     cell_N: np.ndarray,
-    budgets_C: np.ndarray,
     *,
+    budgets_C: np.ndarray,
     repeat: bool = False,
     seed: int = 0,
 ) -> np.ndarray:
@@ -136,11 +136,11 @@ def cell_budgets(
     return budget * weights_C / weights_C.sum()
 
 
-def capped(utility_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, cap: float, *, seed: int = 0) -> np.ndarray:
+def capped(utility_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, *, cap: float, seed: int = 0) -> np.ndarray:
     """Keep at most `cap` of each cell (domain, skill, cluster), the best first."""
     cell_N = np.asarray(cell_N, np.int64)
     n_cells = int(cell_N.max(initial=-1)) + 1
-    return by_cell(utility_N, size_N, cell_N, np.full(n_cells, float(cap)), seed=seed)
+    return by_cell(utility_N, size_N, cell_N, budgets_C=np.full(n_cells, float(cap)), seed=seed)
 
 
 def noisy_keep(probability_N: np.ndarray, *, alpha: float = 9.0, seed: int = 0) -> np.ndarray:

@@ -16,9 +16,9 @@ import pyarrow as pa
 from tokenry.core.hashing import fingerprint, stable_hash
 from tokenry.core.hashing import mix as scrambled
 from tokenry.core.report import Figure, Report
-from tokenry.core.runs import check_folder, write_run
+from tokenry.core.runs import check_folder, describe_input, write_run
 from tokenry.corpora.describe import sizes
-from tokenry.corpora.engine import Engine, Mapped, open_engine
+from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine
 from tokenry.corpora.mechanisms import by_cell, softened
 from tokenry.corpora.mixtures import budgets_within_epochs, effective_tokens, normalised, temperature_weights, unimax
 from tokenry.corpora.sidecars import write_sidecar
@@ -114,23 +114,27 @@ def mix(
             copies_N = _drawn(held[name], budgets_S[place], seed=stable_hash(f"{seed} {name}") % 2**32)
             taken_S[place] = float((held[name] * copies_N).sum())
             column = {"mix.copies": pa.array(copies_N, pa.int64())}
-            key = fingerprint("mix", seed, name, budgets_S[place])
+            key = fingerprint("mix", seed, name, budgets_S[place], measured[name].key)
             shutil.rmtree(scratch / f"{place}.copies", ignore_errors=True)
             write_sidecar(measured[name], column, scratch / f"{place}.copies", key=key, engine=engine.name)
-            mapped = engine.map(
-                sources[name], functools.partial(drawn, name=name, seed=seed), scratch / f"{place}.drawn", key=key,
+            drawer = functools.partial(drawn, name=name, seed=seed)
+            mapped = map_once(
+                engine, sources[name], drawer, out=scratch / f"{place}.drawn", key=key,
                 reading=replace(reading, sidecars=(str(scratch / f"{place}.copies"),)), label=f"drawing from {name}",
             )  # fmt: skip
             parts += mapped.parts
         part = scratch / "out"
+        shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         engine.sort(parts, ["mix.order"], part / FILE, drop=True)
         report = _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
         arguments = {**proportions.__dict__, "weights": dict(proportions.weights or {})}
         write_run(part, verb="corpus mix", arguments=arguments, seed=seed, inputs=list(sources.values()))
         part.rename(target)
-    finally:
+    except ValueError:
         shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch)
     return report
 
 
@@ -162,8 +166,8 @@ def _field(schema: pa.Schema, name: str) -> pa.Field:
 
 def _measured(engine: Engine, source: object, out: Path, reading: Reading) -> Mapped:
     plain = replace(reading, columns=(), schema=pa.schema([reading.schema.field(n) for n in ("id", "text", "source")]))
-    shutil.rmtree(out, ignore_errors=True)
-    return engine.map(source, sizes, out, key=fingerprint("describe", 1), reading=plain, label="measuring")
+    key = fingerprint("mix-sizes", describe_input(source))
+    return map_once(engine, source, sizes, out=out, key=key, reading=plain, label="measuring")
 
 
 def _sizes(mapped: Mapped, unit: str) -> np.ndarray:
@@ -179,7 +183,7 @@ def _drawn(sizes_N: np.ndarray, budget: float, *, seed: int) -> np.ndarray:
     """How often each document is drawn: all of them as often as they fit, and a random part once more."""
     noise_N = softened(np.zeros(len(sizes_N)), 1.0, seed=seed)
     cell_N = np.zeros(len(sizes_N), np.int64)
-    return by_cell(noise_N, sizes_N, cell_N, np.array([budget]), repeat=True, seed=seed)
+    return by_cell(noise_N, sizes_N, cell_N, budgets_C=np.array([budget]), repeat=True, seed=seed)
 
 
 def _report(names: list[str], numbers: tuple[np.ndarray, ...], proportions: Proportions) -> Report:

@@ -21,7 +21,7 @@ from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
 from tokenry.core.report import Report
 from tokenry.core.runs import check_folder, write_run
-from tokenry.corpora.engine import Engine, Mapped, open_engine, read_mapped
+from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine, read_mapped
 from tokenry.corpora.expressions import Expression, parse
 from tokenry.corpora.mechanisms import best, by_cell, capped, cell_budgets, noisy_keep, softened
 from tokenry.corpora.select_report import BUDGET, KEPT, Counted, selection_report
@@ -121,40 +121,37 @@ def select(
         reading = replace(reading, schema=first_schema(cut_units(source), reading))
     known = columns_of(reading.sidecars)
     plan.check([*reading.schema.names, *known])
-    for column in cut or ():
-        if column not in known or not pa.types.is_list(known[column].type):
-            spans = [name for name, one in known.items() if pa.types.is_list(one.type)]
-            raise ValueError(f"no column of spans {column!r} to cut.{suggest(column, spans)} There are: {spans}.")
+    _check_cuts(cut or {}, known)
     key = fingerprint("select", 1, plan.described(), [[folder, read_mapped(folder).key] for folder in reading.sidecars])
-    if target.exists() or (decided.exists() and not _is_mine(decided, key)):
+    if target.exists() or (decided.exists() and read_mapped(decided).key != key):
         raise FileExistsError(f"{target if target.exists() else decided} exists already. Give another --out.")
-    needed = tuple(name for name in plan.columns if name not in reading.schema.names)
-    if not _is_mine(weighed, key):
-        shutil.rmtree(weighed, ignore_errors=True)
-        narrow = replace(reading, signals=needed, columns=plan.own(reading.schema.names))
-        narrow = replace(
-            narrow, schema=pa.schema([reading.schema.field(name) for name in ("id", "text", "source", *narrow.columns)])
-        )
-        engine.map(source, functools.partial(weigh, choice=choice), weighed, key=key, reading=narrow, label="weighing")
-    decisions, report = _decided(read_mapped(weighed), choice, plan, decided, engine.name)
+    narrow = plan.narrow(reading)
+    weigher = functools.partial(weigh, choice=choice)
+    numbers = map_once(engine, source, weigher, out=weighed, key=key, reading=narrow, label="weighing")
+    decisions, report = _decided(numbers, choice, plan, decided, engine.name)
     kept = None
     if write:
-        cuts = dict(cut or {})
-        kept = engine.map(
-            source,
-            functools.partial(keep, cut=cuts),
-            target,
-            key=fingerprint(key, cuts),
-            label="writing what is kept",
-            reading=replace(
-                reading,
-                sidecars=(str(decided), *(reading.sidecars if cuts else ())),
-                signals=("select.copies", *cuts),
-            ),
-        )
+        kept = _written(engine, source, target, decided=decided, reading=reading, cuts=dict(cut or {}))
         write_run(target, verb="corpus select", arguments=plan.described(), seed=choice.seed, inputs=[source])
     shutil.rmtree(weighed, ignore_errors=True)
     return Selection(kept, decisions, report)
+
+
+def _check_cuts(cut: Mapping[str, str], known: Mapping[str, pa.Field]) -> None:
+    spans = [name for name, column in known.items() if pa.types.is_list(column.type)]
+    for column in cut:
+        if column not in spans:
+            raise ValueError(f"no column of spans {column!r} to cut.{suggest(column, spans)} There are: {spans}.")
+
+
+def _written(
+    engine: Engine, source: object, target: Path, *, decided: Path, reading: Reading, cuts: dict[str, str]
+) -> Mapped:
+    key = fingerprint(read_mapped(decided).key, cuts)
+    sidecars = (str(decided), *(reading.sidecars if cuts else ()))
+    reading = replace(reading, sidecars=sidecars, signals=("select.copies", *cuts))
+    keeper = functools.partial(keep, cut=cuts)
+    return engine.map(source, keeper, target, key=key, reading=reading, label="writing what is kept")
 
 
 def weigh(batch: pa.RecordBatch, *, choice: Choice) -> pa.RecordBatch:
@@ -210,7 +207,7 @@ def decide(
     if choice.temperature is not None:
         utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
     if choice.cap is not None:
-        within_N = capped(utility_N, size_N, cell_N, choice.cap, seed=choice.seed)
+        within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
         utility_N = np.where(within_N > 0, utility_N, np.nan)
     budget = choice.budget
     if choice.share is not None:
@@ -224,7 +221,7 @@ def decide(
         return np.zeros(len(utility_N), np.int64)
     sizes_C = np.bincount(cell_N[usable_N], weights=size_N[usable_N], minlength=len(cells))
     budgets_C = cell_budgets(sizes_C, budget, choice.quota, names=cells)
-    return by_cell(utility_N, size_N, cell_N, budgets_C, repeat=choice.repeat, seed=choice.seed)
+    return by_cell(utility_N, size_N, cell_N, budgets_C=budgets_C, repeat=choice.repeat, seed=choice.seed)
 
 
 @dataclass(frozen=True)
@@ -268,9 +265,13 @@ class _Plan:
         if self.choice.per is not None and self.choice.per not in known:
             raise ValueError(f"no column {self.choice.per!r} to share by.{suggest(self.choice.per, known)}")
 
-    def own(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The columns of the documents themselves that are needed, beside the three that always come."""
-        return tuple(name for name in self.columns if name in names and name not in ("id", "text", "source"))
+    def narrow(self, reading: Reading) -> Reading:
+        """Reading of what the decision needs alone: few columns of the documents, few signals."""
+        own = ("id", "text", "source")
+        columns = tuple(name for name in self.columns if name in reading.schema.names and name not in own)
+        schema = pa.schema([reading.schema.field(name) for name in (*own, *columns)])
+        signals = tuple(name for name in self.columns if name not in reading.schema.names)
+        return replace(reading, columns=columns, schema=schema, signals=signals)
 
     @property
     def expressions(self) -> list[Expression]:
@@ -304,11 +305,6 @@ def _sizes(unit: str, batch: pa.RecordBatch) -> np.ndarray:
         return pc.fill_null(pc.binary_length(batch.column("text")), 0).cast(pa.float64()).to_numpy()
     sizes_N = _numbers(parse(unit), batch)
     return np.where(np.isnan(sizes_N), 0.0, sizes_N)
-
-
-def _is_mine(folder: Path, key: str) -> bool:
-    """Whether a finished folder of this very selection stands there, left by a run that was cut off."""
-    return folder.is_dir() and read_mapped(folder).key == key
 
 
 def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine: str) -> tuple[Mapped, Report]:

@@ -251,7 +251,7 @@ def _applied(
     try:
         yield function(batch, *state)
         return
-    except MemoryError:
+    except (MemoryError, ConnectionError):  # no fault of a document: a smaller batch would not mend it
         raise
     except Exception as error:
         if batch.num_rows == 1:

@@ -52,7 +52,7 @@ def tensor_names(folder: str | Path) -> dict[str, str]:
     """
     folder = Path(folder)
     if (folder / INDEX).is_file():
-        named = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        named = _index(folder)["weight_map"]
         missing = sorted({file for file in named.values() if not (folder / file).is_file()})
         if missing:
             raise FileNotFoundError(f"{folder}: {INDEX} names {missing[0]}, which is not there. Copy the whole folder.")
@@ -282,14 +282,36 @@ def _check_known(wanted: Iterable[str], names: Mapping[str, str], folder: str | 
             )
 
 
+def _index(folder: Path) -> dict:
+    """The content of the index of a sharded checkpoint, whose weight_map names a file for each tensor."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        named = index["weight_map"]
+        sound = bool(named) and all(isinstance(file, str) for file in named.values())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{folder}: {INDEX} does not say which file holds which tensor. Copy the folder again.")
+    return index
+
+
 def _header(path: Path) -> tuple[dict, int]:
     """(the JSON header of a safetensors file, where its data begin)."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size > min(LONGEST_HEADER, path.stat().st_size):
             raise ValueError(f"{path} is not a safetensors file, or it is cut short. Copy it again.")
-        header = json.loads(file.read(size))
-    end = max((facts["data_offsets"][1] for name, facts in header.items() if name != "__metadata__"), default=0)
+        try:
+            header = json.loads(file.read(size))
+            tensors = [facts for name, facts in header.items() if name != "__metadata__"]
+            end = max((facts["data_offsets"][1] for facts in tensors), default=0)
+            whole = all(
+                {"dtype", "shape"} <= facts.keys() and 0 <= facts["data_offsets"][0] <= end for facts in tensors
+            )
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+            whole = False
+        if not whole:
+            raise ValueError(f"{path}: its header is not that of a safetensors file. Copy it again.") from None
     if 8 + size + end != path.stat().st_size:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, its header says {8 + size + end}. Copy it again.")
     return header, 8 + size
@@ -358,7 +380,7 @@ def _link_or_copy(source: Path, target: Path, *, link: bool) -> None:
 
 
 def _write_index(folder: Path, out: Path, placed: Mapping[str, str]) -> None:
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = _index(folder)
     n_bytes = n_numbers = 0
     for file in dict.fromkeys(placed.values()):
         for name, facts in _header(out / file)[0].items():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokenry.core.splitting import segments
 from tokenry.core.vocab import Vocab
-from tokenry.models.opening import check_model, load_pair, quiet_library
+from tokenry.models.opening import check_model, load_folder, load_pair, quiet_library
 from tokenry.models.scoring import Scores, text_nats
 
 DOCUMENTS_BYTES = 1 << 18
@@ -214,7 +214,7 @@ class LM:
         return flops(self.model, 1, length=length)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write model and tokenizer as a folder for AutoModelForCausalLM / AutoTokenizer, and reopen it to check.
+        """Write a folder that AutoTokenizer and the Auto class of the model's kind open, and reopen it to check.
 
         Raises:
             FileExistsError: the folder exists and `overwrite` is off.
@@ -247,7 +247,7 @@ class LM:
 
     def _check_copy(self, folder: Path) -> None:
         """Compare tokenizer and logits of a written folder with this model."""
-        model, tokenizer = load_pair(folder, device=str(self.device), dtype=self.model.dtype)
+        model, tokenizer = load_folder(folder, device=str(self.device), dtype=self.model.dtype)
         check_model(model, self.vocab.size, str(folder))
         for text in PROBES:
             if tokenizer(text)["input_ids"] != self.tokenizer(text)["input_ids"]:

@@ -43,14 +43,16 @@ def load_pair(source: str | Path, *, device: str | None = None, dtype: str | tor
     return model.to(device).eval(), tokenizer
 
 
-def load_folder(folder: str | Path, *, own_code: bool = False) -> tuple:
+def load_folder(
+    folder: str | Path, *, own_code: bool = False, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple:
     """Load a model folder of any kind by the library's Auto class for it: causal, encoder, sequence to sequence, VL.
 
     Args:
         own_code: run model code that lies in the folder. Only for folders you trust.
 
     Returns:
-        (model in evaluation mode on the CPU, float32; tokenizer).
+        (model in evaluation mode; tokenizer).
 
     Raises:
         FileNotFoundError: no model or no tokenizer in the folder.
@@ -63,12 +65,10 @@ def load_folder(folder: str | Path, *, own_code: bool = False) -> tuple:
     where, gguf = _locate(Path(folder))
     auto = None if gguf else auto_class(bare_model(where, own_code=own_code).config)
     if not own_code and auto in (None, transformers.AutoModelForCausalLM):
-        return load_pair(where, device="cpu")
+        return load_pair(folder, device=device, dtype=dtype)
     with quiet_library():
-        model = _whole(
-            auto or transformers.AutoModelForCausalLM, where, dtype=torch.float32, trust_remote_code=own_code
-        )
-        return model.eval(), _load_tokenizer(where, None)
+        model = _whole(auto or transformers.AutoModelForCausalLM, where, dtype=dtype, trust_remote_code=own_code)
+        return model.to(device).eval(), _load_tokenizer(where, None)
 
 
 def check_model(model: nn.Module, vocab_size: int, name: str, *, causal: bool = True) -> None:

@@ -64,20 +64,21 @@ class Window:
     place: int
 
 
-def windows(ids: np.ndarray, *, start: int, context: int, owner: int = 0) -> list[Window]:
+def windows(ids: np.ndarray, *, start: int, context: int, owner: int = 0, stride: int | None = None) -> list[Window]:
     """Cut a text into sequences of at most `context` positions, each opened by the start token.
 
-    Every id is scored once. A text that fits is one window; in a longer one each id after the first window still sees
-    at least half a context before it.
+    Every id is scored once. A text that fits is one window; in a longer one each window after the first scores `stride`
+    new ids, so that each still sees at least context - stride before it; half a context when no stride is given.
     """
     if len(ids) == 0:
         return []
     head = np.array([start], dtype=np.int64)
     ids = ids.astype(np.int64)
     room = context - 1
+    kept = room // 2 if stride is None else room - min(max(1, stride), room)
     found, done = [], 0
     while done < len(ids):
-        begin = max(0, done - room // 2) if done else 0
+        begin = max(0, done - kept) if done else 0
         stop = min(len(ids), begin + room)
         found.append(Window(np.concatenate([head, ids[begin:stop]]), stop - done, owner, done))
         done = stop
@@ -94,12 +95,27 @@ def grouped(sizes: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
         at += rows
 
 
+def check_causal(model: nn.Module) -> None:
+    """Refuse a masked model by its class: training and scoring the next token would give numbers that mean nothing.
+
+    Raises:
+        ValueError: a class that fills gaps.
+    """
+    name = type(model).__name__
+    if name.endswith("ForMaskedLM"):
+        raise ValueError(
+            f"{name} fills gaps and sees the text on both sides of them; need a causal model, which gives the next "
+            "token, to score text or to train on it. The model can still be moved, saved and verified."
+        )
+
+
 def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     """(backbone, head) with head(backbone(ids)) == logits, tried on a probe; None for models which do more than that.
 
     Raises:
         ValueError: if the model looks ahead: then its "likelihood" is none.
     """
+    check_causal(model)
     device = model.get_input_embeddings().weight.device
     n_rows = model.get_input_embeddings().weight.shape[0]
     probe_BT = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, 3, 5]], device=device) % n_rows
@@ -169,6 +185,7 @@ def text_nats(
     start: int,
     context: int,
     batch_tokens: int,
+    stride: int | None = None,
     on_batch: Callable[[list[Window]], None] | None = None,
 ) -> list[np.ndarray]:
     """Negative log-likelihood of each id of each text after the start token.
@@ -178,12 +195,14 @@ def text_nats(
         start: the id in front of every text.
         context: most positions of a sequence, start token included; at least 2.
         batch_tokens: padded tokens in one forward pass (a longer sequence goes alone).
+        stride: new ids in each window of a text that does not fit into one; None for half a context.
         on_batch: called with the windows of each finished batch.
 
     Returns:
         Per text a float64 array as long as its ids.
     """
-    plan = [w for owner, ids in enumerate(texts_ids) for w in windows(ids, start=start, context=context, owner=owner)]
+    cut = {"start": start, "context": context, "stride": stride}
+    plan = [window for owner, ids in enumerate(texts_ids) for window in windows(ids, owner=owner, **cut)]
     nats = [np.zeros(len(ids)) for ids in texts_ids]
     was_training = model.training
     model.eval()

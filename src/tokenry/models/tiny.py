@@ -63,6 +63,58 @@ def tiny_llama(
     return LM.open((model.float().eval(), tokenizer_of(vocab)))
 
 
+def tiny_bert(
+    vocab: Vocab,
+    *,
+    width: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+    positions: int = 512,
+    kind: str = "bert",
+    tied: bool = True,
+    seed: int = 0,
+) -> LM:
+    """A masked model (BERT, or RoBERTa by `kind`) with random weights for a vocabulary.
+
+    Args:
+        vocab: its tokenizer; RoBERTa needs a pad token, from whose id it counts positions.
+        width, layers, heads: of the body; the inner width is twice the width.
+        positions: longest sequence.
+        kind: "bert" or "roberta".
+        tied: whether head and embedding are one matrix.
+        seed: of the weights; the global generator is left alone.
+
+    Raises:
+        ValueError: another kind.
+    """
+    from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
+
+    known = {"bert": (BertConfig, BertForMaskedLM), "roberta": (RobertaConfig, RobertaForMaskedLM)}
+    if kind not in known:
+        raise ValueError(f"kind={kind!r} of a tiny masked model; need one of {', '.join(known)}.")
+    make_config, make_model = known[kind]
+    pad = vocab.specials.get("pad")
+    config = make_config(
+        vocab_size=vocab.size,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=positions + (0 if kind == "bert" else (pad or 0) + 1),
+        type_vocab_size=1,
+        pad_token_id=pad,
+        bos_token_id=vocab.specials.get("bos"),
+        eos_token_id=vocab.specials.get("eos"),
+        tie_word_embeddings=tied,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make_model(config)
+    return LM.open((model.float().eval(), tokenizer_of(vocab)))
+
+
 def trained_tiny(
     texts: Iterable[str],
     vocab: Vocab,

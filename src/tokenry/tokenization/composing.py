@@ -66,9 +66,10 @@ class Recipe:
     """Folder that keeps what was learned so far, to go on after an interruption, or to a larger size. BPE and
     "least-effort"."""
     epochs: int | None = None
-    """Of kind "least-effort", as the next two: see `least_effort.train_least_effort`, which has their defaults."""
+    """Of kind "least-effort", as the next three: see `least_effort.train_least_effort`, which has their defaults."""
     decoding: str | None = None
     keep_spaces: bool | None = None
+    gaps: str | None = None
 
     @property
     def decides_digits(self) -> bool:
@@ -146,7 +147,10 @@ OTHER_KINDS = {
     "unicode": "tokenry.tokenization.unicode_vocabulary:train_unicode",
 }
 """Kinds that have a file and a spelling of their own; their functions take (source, *, size, **reading)."""
-OTHER_CHOICES = {"least-effort": ("seed", "epochs", "decoding", "keep_spaces", "state"), "unicode": ("min_count",)}
+OTHER_CHOICES = {
+    "least-effort": ("seed", "epochs", "decoding", "keep_spaces", "gaps", "state"),
+    "unicode": ("min_count",),
+}
 """What else of a recipe their functions take."""
 
 
@@ -182,8 +186,8 @@ def _check(recipe: Recipe, boundaries: list[Boundary], samplers: list[Boundary])
         wrong = f"kind={recipe.kind!r} learns no merges; terms and boundaries have nothing to act on"
     elif recipe.max_characters and recipe.max_length:
         wrong = "max_characters and max_length limit the same thing"
-    elif (recipe.epochs, recipe.decoding, recipe.keep_spaces) != (None, None, None):
-        wrong = f"epochs, decoding and keep_spaces are choices of kind least-effort, and kind is {recipe.kind!r}"
+    elif (recipe.epochs, recipe.decoding, recipe.keep_spaces, recipe.gaps) != (None, None, None, None):
+        wrong = f"epochs, decoding, keep_spaces and gaps are choices of kind least-effort; kind is {recipe.kind!r}"
     elif _frees_digits(boundaries) and any(boundary.pattern for boundary in boundaries):
         wrong = "digits:free and another digit policy contradict each other"
     if wrong:

@@ -35,6 +35,9 @@ class CompoundGold:
     cuts: tuple[Cuts, ...]
     skipped: int = 0
     """Lines left out: neither pure compound nor simple by their flags, or whose parts do not fit the word."""
+    constituents: tuple[tuple[str, ...], ...] = ()
+    """What each word is made of, as the gold writes it ("Arbeit", "Platz"); the word itself for a simple one. Empty
+    where only cuts are known."""
 
     @property
     def is_compound(self) -> np.ndarray:
@@ -52,7 +55,7 @@ def read_compounds(path: str | Path) -> CompoundGold:
     Raises:
         FileNotFoundError: nothing there. ValueError: no usable line.
     """
-    words, cuts, skipped = [], [], 0
+    words, cuts, constituents, skipped = [], [], [], 0
     for line in lines_of(path):
         columns = [column.strip() for column in line.split("\t")]
         if not columns[0]:
@@ -62,22 +65,25 @@ def read_compounds(path: str | Path) -> CompoundGold:
             skipped += 1
             continue
         words.append(columns[0])
-        cuts.append(found)
+        cuts.append(found[0])
+        constituents.append(found[1])
     if not words:
         raise ValueError(f"{path} holds no word with parts; need lines of a word, a tab and its parts (Haus|tür).")
-    return CompoundGold(tuple(words), tuple(cuts), skipped)
+    return CompoundGold(tuple(words), tuple(cuts), skipped, tuple(constituents))
 
 
-def _gold_cuts(columns: list[str]) -> Cuts | None:
+def _gold_cuts(columns: list[str]) -> tuple[Cuts, tuple[str, ...]] | None:
+    """Cuts and constituents of a line, or None where they are in doubt."""
     word, parts = columns[0], columns[1].replace(" @@", "|").replace(" ", "|") if len(columns) > 1 else ""
     if len(columns) > 2 and columns[2] in ("001", "000"):
         parts = parts if columns[2] == "001" else ""
     elif len(columns) > 2 and columns[2].isdigit():
         return None
-    pieces = [part for part in parts.split("|") if part]
+    pieces = tuple(part for part in parts.split("|") if part)
     if len(pieces) < 2:
-        return ()
-    return cuts_of(pieces) if "".join(pieces) == word else split_normalised(word, pieces)
+        return (), (word,)
+    cuts = cuts_of(pieces) if "".join(pieces) == word else split_normalised(word, pieces)
+    return None if cuts is None else (cuts, pieces)
 
 
 def compounds(counts: Counts, *, seed: int = 0, gold: str | Path | CompoundGold) -> Findings:

@@ -1,5 +1,7 @@
 """The network of the decompounder: a two-layer bidirectional GRU over characters that scores each gap of a word.
 
+After stage 2 it also chooses, at each end of a part, the rule that makes the part its constituent.
+
 Papers: CompoundPiece (arXiv 2305.14214; the task and its self-supervision, its network was ByT5).
 """
 
@@ -12,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Axes: B words, T characters, V characters known.
+# Axes: B words, T characters, G = T + 1 gaps (before each character, and the end), R rules, P part ends.
 
 LONGEST = 64
 _PAD, _UNKNOWN = 0, 1
@@ -39,12 +41,17 @@ def numbered(alphabet: Sequence[str]) -> dict[str, int]:
     return {character: i for i, character in enumerate(alphabet, _UNKNOWN + 1)}
 
 
-def build(n_characters: int, *, width: int = 48, hidden: int = 96, dropout: float = 0.2, seed: int = 0) -> "nn.Module":
+def build(
+    n_characters: int, *, width: int = 48, hidden: int = 96, n_rules: int = 0, dropout: float = 0.2, seed: int = 0
+) -> "nn.Module":
     """The network with random weights: symbols (B, T) -> logit (B, T) of a cut before each character.
+
+    With rules its method `both` gives (B, T) and the logits (B, G, R) of the rules for a part that ends at each gap.
 
     Args:
         n_characters: characters known.
         width, hidden: of the embedding and of each direction of the GRU.
+        n_rules: rules that make a part a constituent (stage 2), 0 for none.
         dropout: between layers, while training.
         seed: of the weights.
     """
@@ -58,8 +65,10 @@ def build(n_characters: int, *, width: int = 48, hidden: int = 96, dropout: floa
             self.reader = nn.GRU(width, hidden, num_layers=2, batch_first=True, bidirectional=True, dropout=dropout)
             self.drop = nn.Dropout(dropout)
             self.score = nn.Linear(4 * hidden, 1)
+            if n_rules:
+                self.rule = nn.Linear(4 * hidden, n_rules)
 
-        def forward(self, symbols_BT: "Tensor") -> "Tensor":
+        def gaps(self, symbols_BT: "Tensor") -> "Tensor":
             lengths_B = (symbols_BT != _PAD).sum(1).clamp(min=1).cpu()
             packed = nn.utils.rnn.pack_padded_sequence(
                 self.drop(self.embedding(symbols_BT)), lengths_B, batch_first=True, enforce_sorted=False
@@ -67,8 +76,16 @@ def build(n_characters: int, *, width: int = 48, hidden: int = 96, dropout: floa
             states, _ = nn.utils.rnn.pad_packed_sequence(
                 self.reader(packed)[0], batch_first=True, total_length=symbols_BT.shape[1]
             )
-            before = nn.functional.pad(states[:, :-1], (0, 0, 1, 0))  # a gap is seen from the character on either side
-            return self.score(self.drop(torch.cat([before, states], -1))).squeeze(-1)
+            # A gap is seen from the character on either side; nothing is on the far side of an end.
+            before, after = nn.functional.pad(states, (0, 0, 1, 0)), nn.functional.pad(states, (0, 0, 0, 1))
+            return torch.cat([before, after], -1)
+
+        def forward(self, symbols_BT: "Tensor") -> "Tensor":
+            return self.score(self.drop(self.gaps(symbols_BT)[:, :-1])).squeeze(-1)
+
+        def both(self, symbols_BT: "Tensor") -> "tuple[Tensor, Tensor]":
+            gaps_BGD = self.drop(self.gaps(symbols_BT))
+            return self.score(gaps_BGD[:, :-1]).squeeze(-1), self.rule(gaps_BGD)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -80,14 +97,50 @@ def gap_loss(model: "nn.Module", batch: dict) -> tuple["Tensor", dict]:
     from torch.nn import functional
 
     logits_BT, cuts_BT = model(batch["symbols"]), batch["cuts"]
-    is_gap_BT = batch["symbols"] != _PAD
-    is_gap_BT[:, 0] = False
+    is_gap_BT = _is_gap(batch["symbols"])
     losses = functional.binary_cross_entropy_with_logits(logits_BT[is_gap_BT], cuts_BT[is_gap_BT])
     return losses, {"tokens": int(is_gap_BT.sum())}
 
 
-def batches(pairs: Sequence[tuple[str, Sequence[int]]], number: Mapping[str, int], *, size: int, seed: int):
-    """A function of the micro-batch number: words of like length together, each pass in another order."""
+def constituent_loss(model: "nn.Module", batch: dict) -> tuple["Tensor", dict]:
+    """`gap_loss` and the mean cross-entropy of the rules at the ends of parts; a batch without any has the first alone.
+
+    The batch holds "ends", int64 (P, 3): word, gap, and rule.
+    """
+    from torch.nn import functional
+
+    logits_BT, rules_BGR = model.both(batch["symbols"])
+    is_gap_BT, ends_P3 = _is_gap(batch["symbols"]), batch["ends"]
+    loss = functional.binary_cross_entropy_with_logits(logits_BT[is_gap_BT], batch["cuts"][is_gap_BT])
+    if len(ends_P3):
+        loss = loss + functional.cross_entropy(rules_BGR[ends_P3[:, 0], ends_P3[:, 1]], ends_P3[:, 2])
+    return loss, {"tokens": int(is_gap_BT.sum())}
+
+
+def _is_gap(symbols_BT: "Tensor") -> "Tensor":
+    """Where a word goes on before a character."""
+    is_gap_BT = symbols_BT != _PAD
+    is_gap_BT[:, 0] = False
+    return is_gap_BT
+
+
+def batches(
+    pairs: Sequence[tuple[str, Sequence[int]]],
+    number: Mapping[str, int],
+    *,
+    size: int,
+    seed: int,
+    ends: Sequence[Sequence[tuple[int, int]]] | None = None,
+):
+    """A function of the micro-batch number: words of like length together, each pass in another order.
+
+    Args:
+        pairs: words and their cuts.
+        number: see `numbered`.
+        size: words of a batch.
+        seed: of the order.
+        ends: for each word (gap, rule) of the ends of its parts, for `constituent_loss`.
+    """
     import torch
 
     lengths = np.array([len(word) for word, _ in pairs])
@@ -102,11 +155,16 @@ def batches(pairs: Sequence[tuple[str, Sequence[int]]], number: Mapping[str, int
             order = np.argsort(lengths + draws.uniform(0, 3, len(pairs)), kind="stable")
             groups = [order[i : i + size] for i in range(0, len(order), size)]
             cached[round_] = [groups[i] for i in draws.permutation(len(groups))]
-        chosen = [pairs[i] for i in cached[round_][place].tolist()]
+        rows = cached[round_][place].tolist()
+        chosen = [pairs[i] for i in rows]
         symbols_BT = symbols([word for word, _ in chosen], number)
         cuts_BT = np.zeros(symbols_BT.shape, np.float32)
         for row, (_, cuts) in enumerate(chosen):
             cuts_BT[row, list(cuts)] = 1
-        return {"symbols": torch.from_numpy(symbols_BT), "cuts": torch.from_numpy(cuts_BT)}
+        batch = {"symbols": torch.from_numpy(symbols_BT), "cuts": torch.from_numpy(cuts_BT)}
+        if ends is not None:
+            found = [(row, gap, rule) for row, i in enumerate(rows) for gap, rule in ends[i]]
+            batch["ends"] = torch.tensor(found, dtype=torch.int64).reshape(-1, 3)
+        return batch
 
     return take

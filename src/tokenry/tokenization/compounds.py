@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tokenry.core.choosing import needs
 from tokenry.tokenization.boundaries import CutProvider
 from tokenry.tokenization.compound_network import (
@@ -34,6 +36,10 @@ _BATCH = 512
 _SHORTEST_PART = 2
 _MOST_CARD_BYTES = 1 << 20
 
+Rule = tuple[int, str]
+"""What makes a part its constituent: characters to take from its end, and letters to put there. "arbeits" is "arbeit"
+by (1, ""), "schul" is "schule" by (0, "e")."""
+
 
 @dataclass(eq=False)
 class Decompounder:
@@ -47,6 +53,8 @@ class Decompounder:
     """Least probability of a cut."""
     notes: dict = field(default_factory=dict)
     """How it was made."""
+    rules: tuple[Rule, ...] = ()
+    """What the network chooses from at the end of a part, after stage 2 (`compound_tuning.tune_decompounder`)."""
     _known: dict[str, Cuts] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -66,7 +74,7 @@ class Decompounder:
         from safetensors.torch import load_file
 
         card = _checked_card(folder)
-        network = build(len(card["alphabet"]), **card["sizes"])
+        network = build(len(card["alphabet"]), n_rules=len(card["rules"]), **card["sizes"])
         try:
             network.load_state_dict(load_file(folder / WEIGHTS))
         except Exception as error:
@@ -74,7 +82,8 @@ class Decompounder:
                 f"{folder / WEIGHTS} does not fit {CARD} beside it ({str(error)[:200]}). Was one of them replaced? "
                 "Train it again."
             ) from None
-        return cls(network.eval(), tuple(card["alphabet"]), card["sizes"], card["threshold"], card["notes"])
+        return cls(network.eval(), tuple(card["alphabet"]), card["sizes"], card["threshold"], card["notes"],
+                   card["rules"])  # fmt: skip
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors) and alphabet (JSON) into a folder."""
@@ -86,18 +95,46 @@ class Decompounder:
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / WEIGHTS)
         card = {"format": _FORMAT, "alphabet": list(self.alphabet), "sizes": self.sizes, "threshold": self.threshold,
-                "notes": self.notes}  # fmt: skip
+                "notes": self.notes, "rules": self.rules}  # fmt: skip
         atomic_write(folder / CARD, json.dumps(card, ensure_ascii=False, indent=1) + "\n")
 
     def __call__(self, words: Sequence[str]) -> list[Cuts]:
         """Inner offsets of each word; () for a word with anything but letters, and for one over 64 characters."""
-        new = [word for word in dict.fromkeys(map(_folded, words)) if word not in self._known and _may_be_cut(word)]
+        new = [word for word in dict.fromkeys(map(folded, words)) if word not in self._known and may_be_cut(word)]
         new.sort(key=len)
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             for word, scores in zip(batch, self._scores(batch), strict=True):
                 self._known[word] = _chosen(scores, self.threshold)
-        return [self._known.get(_folded(word), ()) for word in words]
+        return [self._known.get(folded(word), ()) for word in words]
+
+    def constituents(self, words: Sequence[str]) -> list[list[str]]:
+        """What each word is made of, in lower case ("arbeit", "platz"); without stage 2 its surface parts."""
+        import torch
+
+        found = [parts_of(folded(word), cuts) for word, cuts in zip(words, self(words), strict=True)]
+        cut = [w for w, parts in enumerate(found) if len(parts) > 1]
+        if not self.rules:
+            return found
+        cut.sort(key=lambda w: len(words[w]))
+        for start in range(0, len(cut), _BATCH):
+            batch = cut[start : start + _BATCH]
+            with torch.inference_mode():
+                _, rules_BGR = self.network.both(
+                    torch.from_numpy(symbols(["".join(found[w]) for w in batch], numbered(self.alphabet)))
+                )
+            for w, rules_GR in zip(batch, rules_BGR.float().numpy(), strict=True):
+                ends = np.cumsum([len(part) for part in found[w]]).tolist()
+                found[w] = [self._normalised(part, rules_GR[end]) for part, end in zip(found[w], ends, strict=True)]
+        return found
+
+    def _normalised(self, part: str, scores_R: np.ndarray) -> str:
+        """The part under the likeliest rule that leaves something of it."""
+        for r in np.argsort(-scores_R, kind="stable").tolist():
+            drop, add = self.rules[r]
+            if drop < len(part):
+                return part[: len(part) - drop] + add
+        return part
 
     def _scores(self, words: list[str]) -> list[list[float]]:
         """Probability of a cut before each character."""
@@ -141,7 +178,7 @@ def learn_decompounder(
     needs("models", "torch", "safetensors")
     from tokenry.models.training import FitConfig, fit
 
-    pairs = [(word, cuts) for word, cuts in ((_folded(w), c) for w, c in examples.pairs) if _may_be_cut(word)]
+    pairs = [(word, cuts) for word, cuts in ((folded(w), c) for w, c in examples.pairs) if may_be_cut(word)]
     if not any(cuts for _, cuts in pairs):
         raise ValueError(f"none of {len(examples.positives)} hyphenated words can be learned from; give more text.")
     alphabet = alphabet_of_words(word for word, _ in pairs)
@@ -190,13 +227,13 @@ def decompound(words: Sequence[str], model: "str | Path | Decompounder | CutProv
     return [parts_of(word, cuts) for word, cuts in zip(words, provider(words), strict=True)]
 
 
-def _folded(word: str) -> str:
+def folded(word: str) -> str:
     """Lower case, character by character, so that offsets stay."""
     lower = word.lower()
     return lower if len(lower) == len(word) else "".join(c.lower() if len(c.lower()) == 1 else c for c in word)
 
 
-def _may_be_cut(word: str) -> bool:
+def may_be_cut(word: str) -> bool:
     return 2 * _SHORTEST_PART <= len(word) <= LONGEST and word.isalpha() and not any(h in word for h in HYPHENS)
 
 
@@ -226,8 +263,12 @@ def _checked_card(folder: Path) -> dict:
         alphabet, threshold = card["alphabet"], float(card["threshold"])
         sound = card["format"] == _FORMAT and all(1 <= size <= 4096 for size in sizes.values()) and 0 < threshold < 1
         sound = sound and all(isinstance(c, str) and len(c) == 1 for c in alphabet) and len(alphabet) <= 10_000
+        rules = tuple((drop, add) for drop, add in card.get("rules", ()))
+        sound = sound and all(type(drop) is int and drop >= 0 and isinstance(add, str) for drop, add in rules)
+        sound = sound and len(rules) <= 10_000
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the card of a decompounder ({error}); train it again.") from None
     if not sound:
         raise ValueError(f"{path} is the card of another kind or version; train it again.")
-    return {"alphabet": alphabet, "sizes": sizes, "threshold": threshold, "notes": dict(card.get("notes") or {})}
+    notes = dict(card.get("notes") or {})
+    return {"alphabet": alphabet, "sizes": sizes, "threshold": threshold, "notes": notes, "rules": rules}

@@ -186,8 +186,18 @@ def build_to_folder(
     facts |= {f"terms.{name}": len(found) for name, found in terms.items()}
     mean = sum(map(len, made.pieces)) / max(1, len(made.pieces))
     facts |= {"base_pieces_per_new_id": mean, "folder": str(out)}
+    short = {name: n for name, n in made.added.items() if n < choice.sizes.get(name, 0)}
+    warnings = [
+        f"{name}: {n:,} new ids for the {choice.sizes[name]:,} pieces asked; its terms give no more, or the others are "
+        "entries already, of the base or of a type before it."
+        for name, n in short.items()
+    ]
+    verdict = (
+        f"{facts['new_ids']:,} pieces added, each {mean:.1f} pieces of the base before. Whether they shorten your "
+        f"text: tokenry tokenizer concepts report {out} --text TEXT."
+    )
     return Report(kind="tokenizer-concepts-build", title=f"{made.pool.vocab.name} with pieces of {', '.join(terms)}",
-                  facts=facts)  # fmt: skip
+                  facts=facts, warnings=warnings, verdict=verdict)  # fmt: skip
 
 
 def encode_report(folder: str | Path, text: str, *, rule: str | None = None) -> Report:

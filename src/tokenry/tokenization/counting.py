@@ -5,7 +5,7 @@ are the sum over its pieces. Documents that hold the literal of an added token g
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ _BATCH = 1024
 
 _MOST_LOSSES = 10
 _LONG_LITERAL = 1_000
+_FEW = 64
+"""Texts that are looked through one by one."""
 
 SAME, NORMALISED, BROKEN = 0, 1, 2
 """What decoding the encoding of a document gives: the text; the text as its normaliser leaves it; something else."""
@@ -265,6 +267,17 @@ class AddedLiterals:
         if self._raw.found_in(text):
             return True
         return bool(self._normalised) and self._normalised.found_in(self._normalise(text))
+
+    def without(self, texts: Sequence[str]) -> list[str]:
+        """The texts of which this is not so, in order."""
+        if self._normalised:  # a normaliser may treat the ends of a text apart
+            return [text for text in texts if not self.may_be_in(text)]
+        if len(texts) < _FEW:
+            return [text for text in texts if not self._raw.found_in(text)]
+        if not self._raw.found_in("\0".join(texts)):
+            return list(texts)
+        middle = len(texts) // 2
+        return self.without(texts[:middle]) + self.without(texts[middle:])
 
 
 class _Literals:

@@ -13,7 +13,7 @@ from tokenry.core.runs import atomic_folder, write_run
 from tokenry.tokenization.boundaries import CutProvider
 from tokenry.tokenization.compound_audit import read_compounds, score_decompounders
 from tokenry.tokenization.compound_frequency import FrequencySplitter, read_counts, with_frequent_splits, write_counts
-from tokenry.tokenization.compounds import compound_cuts, decompound, learn_decompounder
+from tokenry.tokenization.compounds import Decompounder, compound_cuts, decompound, learn_decompounder
 from tokenry.tokenization.hyphens import mine_hyphens, word_counts
 
 COUNTS = "counts.tsv"
@@ -81,11 +81,19 @@ def train_to_folder(
     return report
 
 
-def apply_report(words: Sequence[str], model: str, *, source: object = None, limit: int | None = None) -> Report:
+def apply_report(
+    words: Sequence[str], model: str, *, source: object = None, limit: int | None = None, constituents: bool = False
+) -> Report:
     """Cut the given words, or the distinct words of a text.
 
+    Args:
+        words: to cut.
+        model: what `compounds.compound_cuts` takes.
+        source: text whose distinct words are cut too; `limit` documents of it.
+        constituents: name what a word is made of too; only a tuned decompounder can.
+
     Raises:
-        ValueError: no words, or no model.
+        ValueError: no words, or no model; constituents asked of a model that knows none.
     """
     from tokenry.core.tables import texts
 
@@ -99,6 +107,12 @@ def apply_report(words: Sequence[str], model: str, *, source: object = None, lim
     report = Report(kind="decompound", title=f"{sum(map(bool, cuts)):,} of {len(words):,} words are cut")
     report.facts |= {"n_words": len(words), "n_cut": sum(map(bool, cuts))}
     report.tables["words"] = _as_table(words[:_MOST_ROWS], cuts[:_MOST_ROWS])
+    if constituents:
+        named = provider.constituents(words[:_MOST_ROWS]) if isinstance(provider, Decompounder) else []
+        if not isinstance(provider, Decompounder) or not provider.rules:
+            raise ValueError(f"{model} cuts and knows no constituents; tune it on gold: tokenizer decompound tune.")
+        column = pa.array(["|".join(parts) for parts in named], pa.string())
+        report.tables["words"] = report.tables["words"].append_column("constituents", column)
     if len(words) > _MOST_ROWS:
         report.notes.append(f"The table shows the first {_MOST_ROWS:,} words; the Python call gives all.")
     return report

@@ -5,7 +5,9 @@ Papers: Qtok: A Comprehensive Framework for Evaluating Multilingual Tokenizer Qu
 2405.05417; unreachable entries).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from tokenry.core.alphabets import METASPACE, to_byte_level
 from tokenry.core.hf_json import alphabet_of, model_type
@@ -15,6 +17,7 @@ from tokenry.tokenization.composition import CLASSES, composition
 __all__ = ["CLASSES", "entry_classes", "entry_scripts", "is_space", "shown", "unreachable_entries"]
 
 _BATCH = 4096
+_AT_ONCE = 128
 _NEIGHBOURS = "a e1.0zZ\n"
 
 
@@ -43,8 +46,12 @@ def unreachable_entries(vocab: Vocab) -> dict[int, str]:
     added = {token["id"] for token in vocab.spec["added_tokens"]}
     ids = [i for i, kind in enumerate(vocab.kinds.tolist()) if kind == Kind.NORMAL and i not in added]
     texts = {i: text for i in ids if (text := _text(vocab.tokens[i])) is not None}
-    # What one encoding yields is reachable by definition, and far the most are settled so.
+    # What one encoding yields is reachable by definition, and far the most are settled so: first by our own engine,
+    # which encodes each word once, then by the library.
     rest = list(texts.items())
+    for before, at_once in (("\n", _AT_ONCE), ("", 1), ("\n", 1)):
+        produced_V = _produced(vocab, [before + text for _, text in rest], at_once)
+        rest = [(i, text) for i, text in rest if not produced_V[i]]
     for neighbours in (("", ""), ("\n", "")):
         rest = list(_not_encoded(vocab, rest, *neighbours))
     doubtful = [i for i in ids if i not in texts] + [i for i, _ in rest]
@@ -82,6 +89,31 @@ def _model_returns(vocab: Vocab, token_id: int) -> bool:
 
 def _ids(tokens: list) -> list[int]:
     return [token.id for token in tokens]
+
+
+def _produced(vocab: Vocab, texts: Sequence[str], at_once: int) -> np.ndarray:
+    """bool (V,): ids in the encodings of these texts, so many end to end, by our merge engine.
+
+    May leave some out, never adds one. Left out: all ids of a model that is no plain BPE or drops characters, and texts
+    which may hold an added token.
+    """
+    from tokenry.core.pretokens import distinct_pretokens
+    from tokenry.tokenization.counting import AddedLiterals
+    from tokenry.tokenization.word_tables import encode_table
+
+    produced_V, model = np.zeros(vocab.size, bool), vocab.spec["model"]
+    affixed = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
+    plain = model_type(vocab.spec) == "BPE" and not affixed and not model.get("dropout")
+    if not plain or not len(vocab.merges) or not texts:
+        return produced_V
+    whole = ["".join(texts[start : start + at_once]) for start in range(0, len(texts), at_once)]
+    words = distinct_pretokens(AddedLiterals(vocab).without(whole), vocab)
+    try:
+        table = encode_table(vocab, words, np.ones(len(words), np.int64))
+    except ValueError:  # a character without entry
+        return produced_V
+    produced_V[table.symbols] = True
+    return produced_V
 
 
 def _not_encoded(vocab: Vocab, entries: list[tuple[int, str]], before: str, after: str) -> Iterator[tuple[int, str]]:

@@ -2,7 +2,7 @@
 
 The result is a Unigram model with byte pieces in a plain `tokenizer.json`: it opens everywhere, and every text comes
 back from its tokens. Each surface form of a morpheme is an entry of its own (kitap, kitab; lar, ler), so nothing has to
-be guessed on decoding; which entries are forms of one morpheme is not kept.
+be guessed on decoding; `allomorphs` gives the forms of a Turkish suffix one id on top of it.
 
 Papers: Tokenization Standards for Linguistic Integrity: Turkish as a Benchmark (arXiv 2502.07057; the follow-up's
 dictionary tokenizer); Subword Regularization (arXiv 1804.10959; the model).
@@ -36,6 +36,7 @@ _SPECIALS = {"unk": "<unk>", "bos": "<s>", "eos": "</s>", "pad": "<pad>"}
 _ROUNDS = 4
 _COSTS = (0.0, 2.0, 4.0, 8.0)
 _LONGEST_WORD = 64
+_REPORTED = 1000
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,13 @@ def train_hybrid(
 
 
 def hybrid_to_folder(
-    source: list, validator: Validator, out: str | Path, *, overwrite: bool = False, **options: object
+    source: list,
+    validator: Validator,
+    out: str | Path,
+    *,
+    allomorphs: bool = False,
+    overwrite: bool = False,
+    **options: object,
 ) -> Report:
     """Train as `train_hybrid` does and write a folder that AutoTokenizer opens, with its report and run.json.
 
@@ -128,6 +135,8 @@ def hybrid_to_folder(
         source: paths of the text.
         validator: see `validators`.
         out: folder to create; refused when it exists unless `overwrite`.
+        allomorphs: write beside it which entries are forms of one suffix (`allomorphs.Allomorphs.open`), by Turkish
+            vowel harmony, and say what sharing their ids saves and costs on the first documents.
         options: keywords of `train_hybrid`.
 
     Returns:
@@ -159,9 +168,26 @@ def hybrid_to_folder(
             f"{made.kept_share:.1%} of the analysed words are cut into their morphemes; judge it on other text with "
             "tokenry tokenizer morphology."
         )
+        if allomorphs:
+            _share_ids(report, made.vocab, validator, folder, source, options)
         report.save(folder / "report")
-        write_run(folder, verb="tokenizer hybrid", arguments=options, seed=None, inputs=list(source))
+        arguments = options | {"allomorphs": allomorphs}
+        write_run(folder, verb="tokenizer hybrid", arguments=arguments, seed=None, inputs=list(source))
     return report
+
+
+def _share_ids(
+    report: Report, vocab: Vocab, validator: Validator, folder: Path, source: list, options: Mapping
+) -> None:
+    """Write which entries are forms of one suffix, and add to a report what that does to the first documents."""
+    from tokenry.core.tables import texts
+    from tokenry.tokenization.allomorphs import Allomorphs, allomorph_report
+
+    shared = Allomorphs.of(vocab, getattr(validator, "affixes", ()))
+    shared.save(folder)
+    limit = min(_REPORTED, options.get("limit") or _REPORTED)
+    found = allomorph_report(shared, texts(source, limit=limit, text=options.get("text", "text")))
+    report.facts |= {f"allomorphs.{name}": value for name, value in found.facts.items()}
 
 
 def _word_counts(pretokens: Pretokens, min_count: int) -> Iterable[tuple[str, int]]:

@@ -282,6 +282,13 @@ def _scratch(n_cells, n_most):
 
 
 @njit(cache=True, nogil=True)
+def _nothing():
+    """An empty table of pairs, queue and pool of positions."""
+    none = np.empty(0, np.int64)
+    return (none, none, none), (none, none, none, none), np.empty(0, np.int32)
+
+
+@njit(cache=True, nogil=True)
 def _unpacked(keys):
     """int32 (M, 2): left and right symbol of packed pairs."""
     pairs = np.empty((len(keys), 2), np.int32)
@@ -325,6 +332,7 @@ def learn(cells, offsets, counts, guards, spelled, starts, name_lengths, name_ma
         if count == 0 and floor <= min_count:
             break
         if count == 0 or (end > limit and not exact and len(guards) == 0):
+            table, heap, pool = _nothing()  # the old lists and the new ones need not lie side by side
             table, (heap, size, pool, end), floor = look_afresh(cells, words, rules, budget, exact)
             remember, limit = floor, end + budget
             n_used = np.count_nonzero(table[0] != EMPTY)

@@ -10,94 +10,21 @@ Paper: Rethinking Tokenization: Crafting Better Tokenizers for Large Language Mo
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from tokenry.core.vocab import Vocab
+from tokenry.tokenization.least_effort_documents import GAP, GAPS, Documents, Rules
 from tokenry.tokenization.least_effort_lexicon import DECODINGS, Lexicon, least_effort_spec, sentences, to_vocab
 
-# Axes: E entries by priority, L symbols of the longest entry, N symbols of the text.
+# Axes: E entries by priority, L symbols of the longest entry or frame, M nodes of the index, K slots of its edges.
 
-_MOST_CHARACTERS = 1 << 20
 _SAVE_EVERY = 1000
-_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the learner holds to; the defaults are the paper's."""
-
-    max_length: int = 12
-    """Longest entry, in characters."""
-    memory_in: float = 0.25
-    """Probability that two neighbours are proposed as one entry."""
-    memory_out: float = 1e-4
-    """Share of the lexicon, from its tail, that goes on probation after each epoch (at least one entry)."""
-    update_rate: float = 0.2
-    """Share of its place by which an entry moves up or down."""
-    max_gap: int = 2
-    """Longest run of unknown characters that is proposed."""
-    life: int = 10
-    """Epochs of probation."""
-    sentences: int = 200
-    """Sentences of a document, the text of one epoch."""
-    across_words: bool = True
-    """Whether an entry may hold a space anywhere but at its start."""
-
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("max_length", 1, 256), ("memory_in", 0, 1), ("memory_out", 0, 1), ("update_rate", 0, 10),
-            ("max_gap", 0, 256), ("life", 2, 10**6), ("sentences", 1, 10**6),
-        ):  # fmt: skip
-            if not least <= (value := getattr(self, name)) <= most:
-                raise ValueError(f"{name}={value}; need {least} to {most}. Correct the rules of the learner.")
-
-
-@dataclass(frozen=True, eq=False)
-class Documents:
-    """Sentences as symbols, in groups that are read together."""
-
-    symbols: np.ndarray
-    """int32 (N,), all sentences end to end."""
-    ends: np.ndarray
-    """int64 (sentences + 1,), where each sentence starts."""
-    starts: np.ndarray
-    """int64 (documents + 1,), first sentence of each document."""
-    alphabet: tuple[str, ...]
-    """The character of each symbol, in order of first appearance."""
-
-    @classmethod
-    def of(cls, found: Sequence[str], *, per_document: int = 200) -> "Documents":
-        """Group sentences in their order.
-
-        Raises:
-            ValueError: no sentence with a character in it.
-        """
-        found = [sentence for sentence in found if sentence]
-        if not found:
-            raise ValueError("the data hold no text; need at least one sentence. Is the text column right (--text)?")
-        joined = "".join(found)
-        points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
-        used, first, inverse = np.unique(points, return_index=True, return_inverse=True)
-        if len(used) > _MOST_CHARACTERS:
-            raise ValueError(f"{len(used):,} different characters; need at most {_MOST_CHARACTERS:,}. Is it text?")
-        order = np.argsort(first, kind="stable")
-        number = np.empty(len(used), np.int32)
-        number[order] = np.arange(len(used))
-        ends = np.concatenate([[0], np.cumsum([len(sentence) for sentence in found])]).astype(np.int64)
-        starts = np.append(np.arange(0, len(found), per_document), len(found)).astype(np.int64)
-        return cls(number[inverse], ends, starts, tuple(chr(p) for p in used[order].tolist()))
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def document(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols of one document, and where its sentences start in them."""
-        ends = self.ends[self.starts[number] : self.starts[number + 1] + 1]
-        return self.symbols[ends[0] : ends[-1]], ends - ends[0]
+_FORMAT = 2
+_STATE = ("symbols", "lengths", "lives", "frames", "random", "epoch", "signature")
 
 
 class Learner:
@@ -117,17 +44,23 @@ class Learner:
         self._random = np.array([seed % 2**64], np.uint64)
         first = documents.symbols[: documents.ends[documents.starts[min(10, len(documents))]]]
         characters = int(first.max()) + 1  # symbols are numbered by first appearance
-        self._symbols_EL = np.zeros((characters, self.rules.max_length), np.int32)
+        self._symbols_EL = np.zeros((characters, self._width), np.int32)
         self._symbols_EL[:, 0] = np.arange(characters)
         self._length_E = np.ones(characters, np.int32)
+        self._frame_E = np.full(characters, -1, np.int32)
         self._life_E = np.full(characters, self.rules.life, np.int32)
         self._sizes = np.array([characters, 1], np.int64)
         self._reindex()
 
     @property
     def n_entries(self) -> int:
-        """Entries of the lexicon now."""
+        """Entries of the lexicon now, frames included."""
         return int(self._sizes[0])
+
+    @property
+    def _width(self) -> int:
+        """Symbols of the longest entry; a frame is two chunks and two gap symbols."""
+        return self.rules.max_length if self.rules.gaps == "off" else 2 * self.rules.max_length + 2
 
     def run(self, epochs: int) -> None:
         """Read so many documents more."""
@@ -142,11 +75,13 @@ class Learner:
         rules = self.rules
         self._make_room(len(data))
         space = self.documents.alphabet.index(" ") if not rules.across_words and " " in self.documents.alphabet else -1
-        seen = np.zeros((1 << max(4, (2 * len(data)).bit_length()), 2), np.int64)
+        slots, mode = 1 << max(4, (2 * len(data)).bit_length()), GAPS.index(rules.gaps)
+        seen, seen_frames = np.zeros((slots, 2), np.int64), np.zeros((slots if mode else 1, 5), np.int64)
         counts = read_document(
             data, ends, self._keys_K, self._children_K, self._entry_M, self._symbols_EL, self._length_E, self._life_E,
-            self._node_E, self._move_E, self._sizes, self._random, seen,
-            np.array([rules.max_length, rules.max_gap, space], np.int64), rules.memory_in,
+            self._node_E, self._move_E, self._first_E, self._frame_E, self._frames_M, self._sizes, self._random, seen,
+            seen_frames, np.array([rules.max_length, rules.max_gap, space, mode, rules.longest_filler], np.int64),
+            rules.memory_in,
         )  # fmt: skip
         self._settle()
         self.epoch += 1
@@ -154,15 +89,26 @@ class Learner:
 
     def lexicon(self) -> Lexicon:
         """The lexicon as it is now."""
-        return Lexicon(tuple(self._spelled(e) for e in range(self.n_entries)))
+        is_frame_E = self._first_E[: self.n_entries] >= 0
+        frames = tuple(self._halves(e) for e in np.flatnonzero(is_frame_E).tolist())
+        return Lexicon(tuple(self._spelled(self._row(e)) for e in np.flatnonzero(~is_frame_E).tolist()), frames)
 
-    def _spelled(self, entry: int) -> str:
-        alphabet = self.documents.alphabet
-        return "".join(alphabet[s] for s in self._symbols_EL[entry, : self._length_E[entry]].tolist())
+    def _row(self, entry: int) -> list[int]:
+        return self._symbols_EL[entry, : self._length_E[entry]].tolist()
+
+    def _spelled(self, symbols: list[int]) -> str:
+        return "".join(self.documents.alphabet[s] for s in symbols)
+
+    def _halves(self, frame: int) -> tuple[str, str]:
+        row = self._row(frame)
+        second = row.index(GAP, 1)
+        return self._spelled(row[1:second]), self._spelled(row[second + 1 :])
 
     def _settle(self) -> None:
         """Move all entries at once, delete those moved past the end, and let probation take its course."""
         n, rules = self.n_entries, self.rules
+        filler = np.flatnonzero(self._frame_E[:n] >= 0)
+        np.add.at(self._move_E, self._frame_E[filler], self._move_E[filler])  # a frame moves with what it taught
         order, kept = settled(self._move_E[:n], update_rate=rules.update_rate)
         life = self._life_E[:n].copy()
         on = life > 0
@@ -171,9 +117,10 @@ class Learner:
         order = order[kept[order]]
         m = len(order)
         tail = np.arange(min(m - 1, int((1 - rules.memory_out) * m)), m) if m else order
-        for name in ("_symbols_EL", "_length_E", "_node_E"):
+        for name in ("_symbols_EL", "_length_E", "_node_E", "_first_E", "_frame_E"):
             array = getattr(self, name)
             array[:m] = array[order]
+        self._settle_frames(order, n)
         gone = np.flatnonzero(~kept)
         dead_nodes = self._entry_M[: self._sizes[1]] >= 0
         self._life_E[:m] = life[order]
@@ -186,39 +133,51 @@ class Learner:
         if self._forgotten > max(1000, m):
             self._reindex()
 
+    def _settle_frames(self, order: np.ndarray, n_before: int) -> None:
+        """Fillers follow their frame to its new place, or lose it; nodes are told how many frames begin there."""
+        m = len(order)
+        place = np.full(n_before + 1, -1, np.int32)  # the last cell is what -1 reads
+        place[order] = np.arange(m, dtype=np.int32)
+        self._frame_E[:m] = place[self._frame_E[:m]]
+        self._frames_M[: self._sizes[1]] = 0
+        first = self._first_E[:m]
+        np.add.at(self._frames_M, first[first >= 0], 1)
+
     def _reindex(self) -> None:
         """Build the trie anew, without the branches of what was forgotten."""
-        from tokenry.tokenization.least_effort_kernels import index_all
-
         n = self.n_entries
         n_nodes = 1 + int(self._length_E[:n].sum())
         self._keys_K = np.empty(1 << (2 * n_nodes).bit_length(), np.int64)
         self._children_K = np.empty(len(self._keys_K), np.int32)
-        self._entry_M = np.full(n_nodes, -1, np.int32)
-        self._node_E = np.zeros(len(self._length_E), np.int32)
+        self._entry_M, self._frames_M = np.full(n_nodes, -1, np.int32), np.zeros(n_nodes, np.int32)
+        self._node_E, self._first_E = np.zeros((2, len(self._length_E)), np.int32)
         self._move_E = np.zeros(len(self._length_E), np.int64)
-        index_all(
-            self._keys_K, self._children_K, self._entry_M, self._symbols_EL, self._length_E, self._node_E, self._sizes
-        )
+        self._index()
         self._forgotten = 0
 
+    def _index(self) -> None:
+        from tokenry.tokenization.least_effort_kernels import index_all
+
+        index_all(self._keys_K, self._children_K, self._entry_M, self._symbols_EL, self._length_E, self._node_E,
+                  self._first_E, self._frames_M, self._sizes)  # fmt: skip
+
     def _make_room(self, n_symbols: int) -> None:
-        """Room for what a document of so many symbols can add: an entry for every second symbol at most."""
-        n, more = self.n_entries, n_symbols // 2 + 1
-        for name in ("_symbols_EL", "_length_E", "_life_E", "_node_E", "_move_E"):
+        """Room for what a document of so many symbols can add: an entry for every second symbol at most.
+
+        With gaps also a frame for every second chunk, and an entry for every chunk and start of a sentence.
+        """
+        n, more = self.n_entries, n_symbols // 2 + 1 if self.rules.gaps == "off" else 3 * n_symbols + 2
+        for name in ("_symbols_EL", "_length_E", "_life_E", "_node_E", "_move_E", "_first_E", "_frame_E"):
             array = getattr(self, name)
             if len(array) < n + more:
                 setattr(self, name, _grown(array, 2 * (n + more)))
-        nodes = int(self._sizes[1]) + more * self.rules.max_length
+        nodes = int(self._sizes[1]) + more * self._width
         if len(self._entry_M) < nodes:
-            self._entry_M = _grown(self._entry_M, 2 * nodes)
+            self._entry_M, self._frames_M = _grown(self._entry_M, 2 * nodes), _grown(self._frames_M, 2 * nodes)
         if len(self._keys_K) < 2 * nodes:
-            from tokenry.tokenization.least_effort_kernels import index_all
-
             self._keys_K = np.empty(1 << (4 * nodes).bit_length(), np.int64)
             self._children_K = np.empty(len(self._keys_K), np.int32)
-            index_all(self._keys_K, self._children_K, self._entry_M, self._symbols_EL, self._length_E, self._node_E,
-                      self._sizes)  # fmt: skip
+            self._index()
 
     def save(self, path: str | Path) -> None:
         """Write the state, so that `load` goes on from it (numpy's .npz, no pickle)."""
@@ -228,7 +187,8 @@ class Learner:
         with atomic_path(path) as part, part.open("wb") as file:
             np.savez(
                 file, symbols=self._symbols_EL[:n], lengths=self._length_E[:n], lives=self._life_E[:n],
-                random=self._random, epoch=np.int64(self.epoch), signature=np.frombuffer(self._signature(), np.uint8),
+                frames=self._frame_E[:n], random=self._random, epoch=np.int64(self.epoch),
+                signature=np.frombuffer(self._signature(), np.uint8),
             )  # fmt: skip
 
     def load(self, path: str | Path) -> None:
@@ -239,7 +199,7 @@ class Learner:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                state = {name: file[name] for name in ("symbols", "lengths", "lives", "random", "epoch", "signature")}
+                state = {name: file[name] for name in _STATE}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a state of this learner ({error}). Give a new file to write.") from None
         if state["signature"].tobytes() != self._signature():
@@ -249,20 +209,33 @@ class Learner:
         if not self._is_sound(state):
             raise ValueError(f"{path} is damaged: its entries do not fit this learner. Give a new file to write.")
         self._symbols_EL, self._length_E = state["symbols"], state["lengths"]
-        self._life_E, self._random, self.epoch = state["lives"], state["random"], int(state["epoch"])
+        self._life_E, self._frame_E = state["lives"], state["frames"]
+        self._random, self.epoch = state["random"], int(state["epoch"])
         self._sizes = np.array([len(self._length_E), 1], np.int64)
         self._reindex()
 
     def _is_sound(self, state: dict[str, np.ndarray]) -> bool:
         """Whether the arrays of a state may be given to compiled loops, which check nothing."""
-        symbols, lengths, lives, random = (state[name] for name in ("symbols", "lengths", "lives", "random"))
+        symbols, lengths, lives, frames, random = (state[name] for name in _STATE[:5])
         n, longest = len(lengths), self.rules.max_length
-        shapes = symbols.shape == (n, longest) and lengths.shape == lives.shape == (n,) and random.shape == (1,)
-        types = symbols.dtype == lengths.dtype == lives.dtype == np.int32 and random.dtype == np.uint64
+        shapes = symbols.shape == (n, self._width) and random.shape == (1,)
+        shapes &= lengths.shape == lives.shape == frames.shape == (n,)
+        types = symbols.dtype == lengths.dtype == lives.dtype == frames.dtype == np.int32 and random.dtype == np.uint64
         if not (shapes and types) or n == 0:
             return shapes and types
-        inside = symbols.min() >= 0 and symbols.max() < len(self.documents.alphabet) and lives.min() >= 0
-        return bool(inside and lengths.min() >= 1 and lengths.max() <= longest)
+        if lengths.min() < 1 or lengths.max() > self._width or lives.min() < 0:
+            return False
+        inside_EL = np.arange(self._width) < lengths[:, None]  # what lies behind an entry is what lay there before
+        is_gap_EL = (symbols == GAP) & inside_EL
+        is_frame_E = symbols[:, 0] == GAP
+        is_character_EL = (symbols >= 0) & (symbols < len(self.documents.alphabet))
+        known = bool((is_gap_EL | is_character_EL | ~inside_EL).all())
+        second_E = np.where(is_frame_E, self._width - 1 - is_gap_EL[:, ::-1].argmax(1), 0)
+        formed_E = np.where(is_frame_E, second_E > 0, True) & (is_gap_EL.sum(1) == 2 * is_frame_E)
+        formed_E &= np.where(is_frame_E, np.maximum(second_E, lengths - second_E) <= longest + 1, lengths <= longest)
+        told = frames[frames >= 0]
+        known &= bool((frames >= -1).all() and (told < n).all())
+        return known and bool(formed_E.all() and is_frame_E[told].all())
 
     def _signature(self) -> bytes:
         documents = self.documents
@@ -294,7 +267,7 @@ def train_least_effort(
     size: int,
     seed: int = 0,
     epochs: int = 5000,
-    max_length: int = 12,
+    gaps: str | None = None,
     keep_spaces: bool = True,
     rules: Rules | None = None,
     decoding: str = "greedy",
@@ -310,10 +283,11 @@ def train_least_effort(
             and the lexicon's entries by priority.
         seed: of the learner.
         epochs: documents of about 200 sentences that are read.
-        max_length: longest entry in characters.
+        gaps: whether frames around a gap are learned too, one of `GAPS`; None for what `rules` say. Frames teach
+            entries and are none: a token is a run of characters, so the tokenizer holds none of them.
         keep_spaces: the space is a character like any other; without it the tokenizer removes all spaces, as the
             original did, and a text does not come back.
-        rules: the rest of `Rules`; its max_length gives way to `max_length`.
+        rules: the rest of `Rules`.
         decoding: how the tokenizer cuts: "greedy" (longest match, the paper's) or "fewest" (fewest tokens, among
             equals those of higher priority).
         specials: role -> special token; default <s> </s> <pad> <unk>.
@@ -338,7 +312,8 @@ def train_least_effort(
         raise ValueError(f"Less-is-Better reads running text in order; {unknown or 'a table of words'} cannot be used.")
     if decoding not in DECODINGS:
         raise ValueError(f"decoding={decoding!r}; need {' or '.join(DECODINGS)}. Take greedy for the paper's way.")
-    rules = replace(rules or Rules(), max_length=max_length)
+    rules = rules or Rules()
+    rules = rules if gaps is None else replace(rules, gaps=gaps)
     spec = least_effort_spec(keep_spaces=keep_spaces)
     documents = Documents.of(sentences(texts(source, **reading), spec), per_document=rules.sentences)
     learner = Learner(documents, rules=rules, seed=seed)

@@ -1,7 +1,8 @@
 """The compiled loops of the Less-is-Better learner; kept apart because importing numba takes time.
 
 Entries are numbered by priority: entry 0 is the head of the lexicon. The index over them is a trie whose edges lie in
-one hash table.
+one hash table. A frame, two chunks around a gap, is an entry too: gap, first chunk, gap, second chunk, where a chunk
+without symbols is an edge of the sentence. No text holds the gap symbol, so no frame is ever read as a chunk.
 """
 
 # Axes: N symbols of the text, E entries, L longest entry, K edge slots, M nodes.
@@ -10,6 +11,7 @@ import numpy as np
 from numba import njit
 
 _SYMBOL_BITS = 21
+_GAP = 1 << 20
 
 
 @njit(cache=True, nogil=True)
@@ -63,13 +65,28 @@ def index_entry(keys_K, children_K, entry_M, symbols, entry, sizes):
 
 
 @njit(cache=True, nogil=True)
-def index_all(keys_K, children_K, entry_M, symbols_EL, length_E, node_E, sizes):
+def index_all(keys_K, children_K, entry_M, symbols_EL, length_E, node_E, first_E, frames_M, sizes):
     """Index every entry anew."""
     keys_K[:] = -1
     entry_M[0] = -1
+    frames_M[:] = 0
     sizes[1] = 1
     for e in range(sizes[0]):
         node_E[e] = index_entry(keys_K, children_K, entry_M, symbols_EL[e, : length_E[e]], e, sizes)
+        first_E[e] = -1
+        if symbols_EL[e, 0] == _GAP:
+            first_E[e] = _node_of_first(keys_K, children_K, symbols_EL[e])
+            frames_M[first_E[e]] += 1
+
+
+@njit(cache=True, nogil=True)
+def _node_of_first(keys_K, children_K, symbols):
+    """The node behind the second gap symbol of an indexed frame."""
+    node, at = _child(keys_K, children_K, 0, _GAP), 1
+    while symbols[at] != _GAP:
+        node = _child(keys_K, children_K, node, symbols[at])
+        at += 1
+    return _child(keys_K, children_K, node, _GAP)
 
 
 @njit(cache=True, nogil=True)
@@ -135,25 +152,25 @@ def _wanted(last_length, last_known, length, max_length, max_gap):
 
 @njit(cache=True, nogil=True)
 def read_document(
-    data, ends, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E, sizes, random, seen, rules, p
-):
-    """Read one document: match, memorise, examine. Arrays must have room for what it may append.
+    data, ends, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E, first_E, frame_E, frames_M,
+    sizes, random, seen, seen_frames, rules, p,
+):  # fmt: skip
+    """Read one document: match, memorise, examine, look through frames. Arrays must have room for what it may append.
 
     Args:
         data: int32, the document's symbols. ends: int64, (first start, end of each sentence).
         life_E: epochs left on probation, 0 for none. move_E: accumulated signs.
-        sizes: (entries, nodes). seen: int64 (power of two, 2), cleared.
-        rules: (longest entry, longest unknown run to learn, symbol barred inside an entry or -1).
-        p: probability of memorising.
+        first_E: node of a frame's first half, -1 for other entries. frame_E: the frame an entry came from, or -1.
+        frames_M: frames that begin at a node.
+        sizes: (entries, nodes). seen, seen_frames: int64 (power of two, 2 and 5), cleared.
+        rules: (longest entry, longest unknown run to learn, symbol barred inside an entry or -1, place in `GAPS`,
+            longest filler). p: probability of memorising.
 
     Returns:
         (known chunks, unknown symbols).
     """
     max_length, max_gap, barred = rules[0], rules[1], rules[2]
-    longest = 0
-    for s in range(ends.size - 1):
-        longest = max(longest, ends[s + 1] - ends[s])
-    chunk = np.empty((longest, 5), np.int64)  # start, length, entry, length of the second match, its entry
+    chunk = np.empty((np.diff(ends).max(), 5), np.int64)  # start, length, entry, length of the second match, its entry
     n_known, n_unknown = 0, 0
     for s in range(ends.size - 1):
         at, stop, n_chunks = ends[s], ends[s + 1], 0
@@ -179,7 +196,7 @@ def read_document(
                 if is_new and _was_seen(seen, data, last_start, wanted):
                     e = sizes[0]
                     symbols_EL[e, :wanted] = data[last_start : last_start + wanted]
-                    length_E[e], life_E[e], move_E[e] = wanted, 0, 0
+                    length_E[e], life_E[e], move_E[e], first_E[e], frame_E[e] = wanted, 0, 0, -1, -1
                     node_E[e] = index_entry(keys_K, children_K, entry_M, symbols_EL[e, :wanted], e, sizes)
                     sizes[0] += 1
             if second < 0:
@@ -187,7 +204,137 @@ def read_document(
             last_start, last_length, last_known = at, length, True
             at += length
         _examine(data, stop, max_length, chunk, n_chunks, keys_K, children_K, entry_M, life_E, move_E)
+        if rules[3]:
+            _look_through_frames(data, chunk, n_chunks, keys_K, children_K, entry_M, symbols_EL, length_E, life_E,
+                                 node_E, move_E, first_E, frame_E, frames_M, sizes, random, seen_frames, rules,
+                                 p)  # fmt: skip
     return n_known, n_unknown
+
+
+@njit(cache=True, nogil=True)
+def _look_through_frames(
+    data, chunk, n_chunks, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E, first_E, frame_E,
+    frames_M, sizes, random, seen_frames, rules, p,
+):  # fmt: skip
+    """Propose frames of a read sentence, then learn what stands in those that are known."""
+    _propose_frames(data, chunk, n_chunks, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E,
+                    first_E, frame_E, frames_M, sizes, random, seen_frames, p * p)  # fmt: skip
+    _fill_frames(data, chunk, n_chunks, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E,
+                 first_E, frame_E, frames_M, sizes, random, rules, p)  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _propose_frames(
+    data, chunk, n_chunks, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E, first_E, frame_E,
+    frames_M, sizes, random, seen_frames, p,
+):  # fmt: skip
+    """Propose the neighbours of each chunk as a frame; at its second sighting in the document it is learned."""
+    for c in range(n_chunks):
+        if uniform(random) >= p:
+            continue
+        a_start, a_length, b_start, b_length = 0, 0, 0, 0
+        if c > 0:
+            a_start, a_length = chunk[c - 1, 0], chunk[c - 1, 1]
+        if c + 1 < n_chunks:
+            b_start, b_length = chunk[c + 1, 0], chunk[c + 1, 1]
+        first = _first_half(keys_K, children_K, data, a_start, a_length)
+        node = _walk(keys_K, children_K, first, data, b_start, b_length) if first >= 0 else -1
+        if (node >= 0 and entry_M[node] >= 0) or not _frame_was_seen(
+            seen_frames, data, a_start, a_length, b_start, b_length
+        ):
+            continue
+        e, size = sizes[0], a_length + b_length + 2
+        symbols_EL[e, 0] = symbols_EL[e, 1 + a_length] = _GAP
+        symbols_EL[e, 1 : 1 + a_length] = data[a_start : a_start + a_length]
+        symbols_EL[e, 2 + a_length : size] = data[b_start : b_start + b_length]
+        length_E[e], life_E[e], move_E[e], frame_E[e] = size, 0, 0, -1
+        node_E[e] = index_entry(keys_K, children_K, entry_M, symbols_EL[e, :size], e, sizes)
+        first_E[e] = _node_of_first(keys_K, children_K, symbols_EL[e])
+        frames_M[first_E[e]] += 1
+        sizes[0] += 1
+
+
+@njit(cache=True, nogil=True)
+def _fill_frames(
+    data, chunk, n_chunks, keys_K, children_K, entry_M, symbols_EL, length_E, life_E, node_E, move_E, first_E, frame_E,
+    frames_M, sizes, random, rules, p,
+):  # fmt: skip
+    """Learn, at once, two or more chunks that stand between the halves of a known frame as one entry.
+
+    Places run from 0, the start of the sentence, over its chunks to the end. The nearest second half counts.
+    """
+    barred, gives_up, limit = rules[2], rules[3] == 1, min(rules[4], rules[0])
+    for k in range(n_chunks + 1):
+        start, length = (chunk[k - 1, 0], chunk[k - 1, 1]) if k else (0, 0)
+        first = _first_half(keys_K, children_K, data, start, length)
+        if first < 0 or frames_M[first] == 0:
+            continue
+        frame, j = -1, k
+        while frame < 0 and j <= n_chunks:
+            j += 1
+            node = first
+            if j <= n_chunks:
+                node = _walk(keys_K, children_K, first, data, chunk[j - 1, 0], chunk[j - 1, 1])
+            frame = entry_M[node] if node >= 0 else -1
+        if frame < 0 or j == k + 1:
+            if gives_up:
+                return
+            continue
+        start, length = chunk[k, 0], chunk[j - 2, 0] + chunk[j - 2, 1] - chunk[k, 0]
+        if j - k < 3 or length > limit or uniform(random) >= p:
+            continue
+        if barred >= 0 and _holds_inner(data, start, length, barred):
+            continue
+        if _find(keys_K, children_K, entry_M, data, start, length) < 0:
+            e = sizes[0]
+            symbols_EL[e, :length] = data[start : start + length]
+            length_E[e], life_E[e], move_E[e], first_E[e], frame_E[e] = length, 0, 0, -1, frame
+            node_E[e] = index_entry(keys_K, children_K, entry_M, symbols_EL[e, :length], e, sizes)
+            sizes[0] += 1
+
+
+@njit(cache=True, nogil=True)
+def _walk(keys_K, children_K, node, data, start, length):
+    """The node below another that is reached by `data[start:start+length]`, or -1."""
+    for at in range(start, start + length):
+        node = _child(keys_K, children_K, node, data[at])
+        if node < 0:
+            return -1
+    return node
+
+
+@njit(cache=True, nogil=True)
+def _first_half(keys_K, children_K, data, start, length):
+    """The node where the second halves of frames begin whose first half this is, or -1."""
+    node = _child(keys_K, children_K, 0, _GAP)
+    if node >= 0:
+        node = _walk(keys_K, children_K, node, data, start, length)
+    return _child(keys_K, children_K, node, _GAP) if node >= 0 else -1
+
+
+@njit(cache=True, nogil=True)
+def _frame_was_seen(seen, data, a_start, a_length, b_start, b_length):
+    """Whether the same frame was proposed before in this document; it is noted when not."""
+    value = np.int64(a_length)
+    for at in range(a_start, a_start + a_length):
+        value = np.int64(_mixed(value * 1_000_003 + data[at]))
+    value = np.int64(_mixed(value * 1_000_003 + _GAP))
+    for at in range(b_start, b_start + b_length):
+        value = np.int64(_mixed(value * 1_000_003 + data[at]))
+    mask = np.uint64(seen.shape[0] - 1)
+    slot = _mixed(value) & mask
+    while seen[slot, 4] > 0:
+        if seen[slot, 1] == a_length and seen[slot, 3] == b_length:
+            same = True
+            for d in range(a_length):
+                same = same and data[seen[slot, 0] + d] == data[a_start + d]
+            for d in range(b_length):
+                same = same and data[seen[slot, 2] + d] == data[b_start + d]
+            if same:
+                return True
+        slot = (slot + np.uint64(1)) & mask
+    seen[slot, 0], seen[slot, 1], seen[slot, 2], seen[slot, 3], seen[slot, 4] = a_start, a_length, b_start, b_length, 1
+    return False
 
 
 @njit(cache=True, nogil=True)
@@ -243,43 +390,3 @@ def wanted_places(moves_E, rate):
             left -= 1
         wanted_E[e] = place + min(left, 0)
     return wanted_E
-
-
-@njit(cache=True, nogil=True)
-def fewest_by_rank(child_start, labels, children, values, ranks, data):
-    """Fewest pieces of `data` (uint8) over the arrays of a `ByteTrie`; among equals the smallest sum of ranks.
-
-    Among equals in both, the longer first piece. Empty where the strings cannot spell the data.
-    """
-    size = data.size
-    far = np.int64(1) << 60
-    cost, total = np.full(size + 1, far, np.int64), np.zeros(size + 1, np.int64)
-    pick, step = np.full(size + 1, -1, np.int32), np.zeros(size + 1, np.int64)
-    cost[size] = 0
-    for start in range(size - 1, -1, -1):
-        node = 0
-        for at in range(start, size):
-            low, high = child_start[node], child_start[node + 1]
-            while low < high:
-                middle = (low + high) // 2
-                if labels[middle] < data[at]:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low >= child_start[node + 1] or labels[low] != data[at]:
-                break
-            node = children[low]
-            value = values[node]
-            if value < 0 or cost[at + 1] == far:
-                continue
-            c, t = cost[at + 1] + 1, total[at + 1] + ranks[value]
-            if c < cost[start] or (c == cost[start] and t <= total[start]):
-                cost[start], total[start], pick[start], step[start] = c, t, value, at + 1 - start
-    out, n, start = np.empty(size, np.int32), 0, 0
-    while start < size:
-        if pick[start] < 0:
-            return out[:0]
-        out[n] = pick[start]
-        n += 1
-        start += step[start]
-    return out[:n]

@@ -32,6 +32,9 @@ class Lexicon:
     """Entries by priority, the most useful first."""
 
     entries: tuple[str, ...]
+    frames: tuple[tuple[str, str], ...] = ()
+    """Pairs of chunks around a gap, by priority among themselves; "" is an edge of the sentence. They have taught what
+    stands in them and cut nothing themselves, so no tokenizer holds them."""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -61,7 +64,7 @@ class Lexicon:
         if decoding == "greedy":
             ids = self._trie.segment(data, greedy=True)
         else:
-            from tokenry.tokenization.least_effort_kernels import fewest_by_rank
+            from tokenry.tokenization.least_effort_lexicon_kernels import fewest_by_rank
 
             trie = self._trie
             ranks = np.minimum(np.arange(len(self.entries) + 256), len(self.entries))

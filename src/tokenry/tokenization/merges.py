@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokenry.core.pretokens import give_back_memory
 from tokenry.tokenization import learn_kernels, replay_kernels
 from tokenry.tokenization.pair_kernels import STAMP
 
@@ -135,6 +136,7 @@ def learn_merges(
     symbols = symbols.pop() if isinstance(symbols, list) else symbols
     cells, offsets, counts = checked_table(symbols, offsets, counts, n_symbols=len(rules.names))
     del symbols
+    give_back_memory()
     return run_learner(cells, offsets, counts, rules=rules, exact=needs_rare_pairs(cells, rules))
 
 
@@ -160,7 +162,7 @@ def run_learner(cells: np.ndarray, offsets: np.ndarray, counts: np.ndarray, *, r
     spelled = [_data(name) for name in rules.names]
     marks = rules.marks if rules.max_words else np.zeros(0)
     limits = (rules.n_merges, rules.max_length, rules.max_words, max(rules.min_count, 1), limit,
-              max(len(cells) // 6, LEAST_LISTED))  # fmt: skip
+              max(len(cells) // 12, LEAST_LISTED))  # fmt: skip
     learned = learn_kernels.learn(
         cells, offsets, counts, np.ascontiguousarray(second, np.int64),
         np.frombuffer(b"".join(spelled), np.uint8),

@@ -172,9 +172,9 @@ def spell_words(vocab: Vocab, words: Sequence[str]) -> SpelledWords:
     Raises:
         ValueError: for a character the vocabulary cannot spell.
     """
-    from tokenry.tokenization.word_tables import code_points, model_spelling, spell, used_points
+    from tokenry.tokenization.word_tables import model_spelling, spell, used_points
 
-    used = used_points(code_points(words)).tolist()
+    used = used_points(words).tolist()
     symbols, offsets = spell(words, model_spelling(vocab, "".join(map(chr, used))))
     sizes = np.diff(offsets)
     n_parts = np.maximum(-(-sizes // LONGEST_WORD), 1)

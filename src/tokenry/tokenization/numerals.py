@@ -276,7 +276,8 @@ def _report(old: Vocab, new: Vocab, digits: str, coverage: dict[int, tuple[int, 
     facts = {
         "digits": digits,
         "scheme.before": before.name,
-        "scheme.after": after.name,
+        "scheme.after": _scheme(digits),
+        "groups_of_one_token.after": coverage[largest][0] / n_strings[largest],
         "tokens_per_digit.before": before.tokens_per_digit,
         "tokens_per_digit.after": after.tokens_per_digit,
         "example.before": before.example,
@@ -312,6 +313,14 @@ def _report(old: Vocab, new: Vocab, digits: str, coverage: dict[int, tuple[int, 
         f"{coverage[largest][0]:,} of {n_strings[largest]:,} groups of {largest} digits are one token.",
         notes=["A model trained with the old cuts has not seen these; measure it: tokenry model arithmetic."],
     )
+
+
+def _scheme(digits: str) -> str:
+    """What the text of a number is cut into first, in words; `_check` has held it. The entries may cut groups further,
+    so that the tokens alone would not show it."""
+    mode, k = parse_digits(digits)
+    side = {"l2r": "left", "r2l": "right"}
+    return "single digits" if mode == "single" else f"groups of {k} from the {side[mode]}"
 
 
 def retrofit_to_folder(tokenizer: str, out: object, *, overwrite: bool = False, **options: object) -> Report:

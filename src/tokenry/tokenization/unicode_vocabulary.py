@@ -103,9 +103,9 @@ def _spec(pattern: str, specials: Mapping[str, str]) -> dict:
 def _learned(table: Pretokens, size: int, *, max_length: int, min_count: int) -> tuple[dict[str, int], list[list[str]]]:
     """Groups with their ids, and the merges that make them."""
     from tokenry.tokenization.merges import train_merges, usable_merges
-    from tokenry.tokenization.word_tables import code_points, spell, used_points
+    from tokenry.tokenization.word_tables import spell, used_points
 
-    used = [chr(point) for point in used_points(code_points(table.words)).tolist()]
+    used = [chr(point) for point in used_points(table.words).tolist()]
     own = [c for c in used if ord(c) < 0xD800 or _PRIVATE_END <= ord(c) < _PLANE]
     place = {c: i for i, c in enumerate(own)}
     outside = len(own)  # what is spelled in bytes takes part in no group

@@ -116,6 +116,11 @@ class Lexicon:
     def __len__(self) -> int:
         return len(self._words)
 
+    @property
+    def affixes(self) -> frozenset[str]:
+        """The bare affixes of the list."""
+        return frozenset(self._affixes)
+
     def _form(self, text: str) -> str:
         return unicodedata.normalize("NFC", text) if self._exact else lower(text, self.lang)
 

@@ -15,6 +15,8 @@ COVERAGE = 0.9995
 """Share of the text's characters that get an entry of their own where the rest has byte pieces or an unknown token
 (SentencePiece's default)."""
 _CHUNK = 1 << 20
+_ROWS = 1 << 14
+"""Words that are Python strings at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +50,19 @@ def spell(words: Sequence[str], spelling: Mapping[str, Sequence[int]]) -> tuple[
     Raises:
         KeyError: for a character without spelling.
     """
-    points = code_points(words)
-    ends = np.concatenate([[0], np.cumsum(lengths(words))])
-    used = used_points(points)
+    ends = np.zeros(len(words) + 1, np.int64)
+    np.cumsum(lengths(words), out=ends[1:])
+    used = used_points(words)
     parts = [list(spelling[chr(p)]) for p in used.tolist()]
     sizes = np.array([len(part) for part in parts], np.int64)
     highest = max((symbol for part in parts for symbol in part), default=0)
     place = np.zeros(int(used[-1]) + 1 if len(used) else 1, np.uint16 if highest < 2**16 else np.int32)
     if (sizes == 1).all():
         place[used] = [part[0] for part in parts]
-        return _looked_up(place, points), ends
+        return _looked_up(place, words, ends), ends
     place = place.astype(np.int32)
     place[used] = np.arange(len(used))
-    which = _looked_up(place, points)
+    which = _looked_up(place, words, ends)
     flat = np.array([symbol for part in parts for symbol in part], np.int32)
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
     reach = np.concatenate([[0], np.cumsum(sizes[which])])
@@ -68,19 +70,20 @@ def spell(words: Sequence[str], spelling: Mapping[str, Sequence[int]]) -> tuple[
     return flat[np.repeat(starts[which], sizes[which]) + within], reach[ends]
 
 
-def _looked_up(place: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`place[points]`, in parts: numpy widens a whole index array to 64 bits."""
-    out = np.empty(len(points), place.dtype)
-    for start in range(0, len(points), _CHUNK):
-        out[start : start + _CHUNK] = place[points[start : start + _CHUNK]]
+def _looked_up(place: np.ndarray, words: Sequence[str], ends: np.ndarray) -> np.ndarray:
+    """`place` at all code points of the words."""
+    out = np.empty(ends[-1], place.dtype)
+    for start in range(0, len(words), _ROWS):
+        stop = min(start + _ROWS, len(words))
+        out[ends[start] : ends[stop]] = place[code_points(words[start:stop])]
     return out
 
 
-def used_points(points: np.ndarray) -> np.ndarray:
-    """The distinct code points, rising."""
+def used_points(words: Sequence[str]) -> np.ndarray:
+    """The distinct code points of all words, rising."""
     used = np.zeros(0x110000, bool)
-    for start in range(0, len(points), _CHUNK):
-        used[points[start : start + _CHUNK]] = True
+    for start in range(0, len(words), _ROWS):
+        used[code_points(words[start : start + _ROWS])] = True
     return np.flatnonzero(used)
 
 
@@ -160,9 +163,7 @@ def encode_table(vocab: Vocab, words: Sequence[str], counts: np.ndarray) -> Word
     """
     from tokenry.tokenization.merges import encode_words
 
-    points = code_points(words)
-    used = used_points(points).tolist()
-    del points
+    used = used_points(words).tolist()
     symbols, offsets = spell(words, model_spelling(vocab, "".join(map(chr, used))))
     ids, ends = encode_words(symbols, offsets, vocab.merges)
     if vocab.spec["model"].get("ignore_merges"):

@@ -5,6 +5,7 @@ Transplantation (arXiv 2506.06607) and Fast Vocabulary Transfer (arXiv 2402.0997
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tokenry.transplant.healing import HealConfig, Healed, heal
 from tokenry.transplant.planning import Plan, plan
 from tokenry.transplant.proof import Evidence
 from tokenry.transplant.scoring import measure, prompts_from
+from tokenry.transplant.stages import made_rows
 from tokenry.transplant.surgery import move
 from tokenry.transplant.telling import adaptation_report
 from tokenry.transplant.workspace import Workspace
@@ -179,7 +181,7 @@ class _Run:
         scored_move = self._scored("moved", moved, texts["heldout"], [])
         speeds = {"before": self._timed("before", self.lm, texts["heldout"])}
         speeds["moved"] = self._timed("moved", moved, texts["heldout"])
-        healed = self._heal(moved, "healed", texts, composed)
+        healed = self._heal(moved, "healed", texts, composed, rows=made_rows(made))
         after = self._scored("healed", healed.lm, texts["heldout"] if healed.steps else [], general)
         after = {**({} if healed.steps else scored_move), **after}
         control, scored_control = None, {}
@@ -194,6 +196,7 @@ class _Run:
             evidence, old=self.old, composed=composed, parts=parts, probe=probe, healed=healed, control=control,
             texts=texts["heldout"], name=self.lm.name,
         )  # fmt: skip
+        report.facts["healing.objective"] = config.heal.objective
         report.command = self.command
         continuation = self._continuations(healed.lm, texts["heldout"], report)
         self._write(healed.lm, made, control, report, overwrite)
@@ -267,14 +270,16 @@ class _Run:
         if not config.heal.steps:
             return {"method": PROBED[0], "flops": 0.0, "tried": []}
         steps = config.probe_steps or min(30, max(1, config.heal.steps // 15))
-        short = replace(config.heal, steps=steps, evaluations=1)
+        rows_first = round(config.heal.rows_first * steps / config.heal.steps)
+        short = replace(
+            config.heal, steps=steps, rows_first=max(rows_first, bool(config.heal.rows_first)), evaluations=1
+        )
         tried, spent = [], 0.0
         for method in PROBED:
-            lm, _ = self._move(composed, method)
+            lm, made = self._move(composed, method)
             result = heal(
                 lm, texts["heal"], config=short, validation=texts["probe"], label=f"probing {method}",
-                segment_bytes=self.segment_bytes,
-                teacher=self._teacher(composed),
+                segment_bytes=self.segment_bytes, teacher=self._teacher(composed), rows=made_rows(made),
             )  # fmt: skip
             spent += result.flops
             first, last = (point["bits_per_byte"] for point in (result.curve[0], result.curve[-1]))
@@ -282,20 +287,28 @@ class _Run:
         best = min(tried, key=lambda row: row["after the probe"])
         return {"method": best["method"], "flops": spent, "tried": tried}
 
-    def _teacher(self, composed: Composed | None) -> Teacher | None:
-        if composed is None or self.config.heal.objective != "distil" or composed.pieces is None:
+    def _teacher(self, composed: Composed | None) -> Teacher | LM | None:
+        """The original, where the objective needs it; with its pieces where the vocabulary was extended."""
+        objective = self.config.heal.objective
+        if composed is None or objective == "next-token":
             return None
-        return Teacher(self.lm.model, composed.pieces, self.old.size)
+        if objective == "distil" and composed.pieces is not None:
+            return Teacher(self.lm.model, composed.pieces, self.old.size)
+        return self.lm
 
     def _heal(
-        self, lm: LM, name: str, texts: dict, composed: Composed | None, *, compute: float | None = None
-    ) -> Healed:
-        config = self.config.heal if composed is not None else replace(self.config.heal, objective="next-token")
+        self, lm: LM, name: str, texts: dict, composed: Composed | None, *, compute: float | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> Healed:  # fmt: skip
+        config = self.config.heal
+        if composed is None:  # the control has no new rows and no teacher
+            plain = {"objective": "next-token", "rows_first": 0, "next_token": 0.0, "alm_hidden": 0.0}
+            config = replace(config, balanced=False, **plain)
         lm.name = name
         return heal(
             lm, texts["heal"], config=config, validation=texts["probe"], compute=compute,
             teacher=self._teacher(composed), folder=self.space.path(name), segment_bytes=self.segment_bytes,
-            label=f"training the {name} model",
+            label=f"training the {name} model", rows=rows,
         )  # fmt: skip
 
     def _scored(self, name: str, lm: LM, texts: list[str], general: list[str]) -> dict[str, Scores]:

@@ -21,11 +21,12 @@ from tokenry.models.scoring import Scores
 from tokenry.transplant.documents import part_texts, split, take
 from tokenry.transplant.healing import HealConfig, heal
 from tokenry.transplant.materials import Materials, options_for, record
-from tokenry.transplant.scoring import measure
+from tokenry.transplant.script_scores import measure_scripts, whole
 from tokenry.transplant.verbs import Measured, Target
 from tokenry.transplant.workspace import Workspace
 
 UNTOUCHED, TRAINED = "original, untouched", "original, same compute"
+_BY_NAME, _BY_NAME_AND_SCRIPT = ("before", "after"), ("scripts_before", "scripts_after")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class CompareConfig:
     """the training every method gets: same batches, same steps."""
     seeds: int = 1
     """orders of the training text; every method runs once for each."""
+    reference: str = "pieces"
+    """the method whose paired difference every other one is told by, where it is among them."""
     heldout_bytes: int = 40_000
     """most held-out text scored of each domain."""
     probe_bytes: int = 16_000
@@ -70,22 +73,28 @@ class Trial:
     curve: list[dict]
     flops: float
     plan_seconds: float
+    scripts_before: dict[tuple[str, str], Scores] = field(default_factory=dict)
+    """by domain and script."""
+    scripts_after: dict[tuple[str, str], Scores] = field(default_factory=dict)
 
     def to_record(self) -> dict:
         """Plain data, for a stage."""
-        scores = {
-            when: {name: s.to_record() for name, s in getattr(self, when).items()} for when in ("before", "after")
+        scores = {when: {name: s.to_record() for name, s in getattr(self, when).items()} for when in _BY_NAME}
+        scripts = {
+            when: [[*key, s.to_record()] for key, s in getattr(self, when).items()] for when in _BY_NAME_AND_SCRIPT
         }
-        return {**asdict(replace(self, before={}, after={})), **scores}
+        plain = replace(self, **{key: {} for key in (*_BY_NAME, *_BY_NAME_AND_SCRIPT)})
+        return {**asdict(plain), **scores, **scripts}
 
     @classmethod
     def from_record(cls, stored: dict) -> "Trial":
         """What `to_record` gave."""
-        scores = {
-            when: {name: Scores.from_record(entry) for name, entry in stored[when].items()}
-            for when in ("before", "after")
+        scores = {when: {n: Scores.from_record(entry) for n, entry in stored[when].items()} for when in _BY_NAME}
+        scripts = {
+            when: {(name, script): Scores.from_record(entry) for name, script, entry in stored[when]}
+            for when in _BY_NAME_AND_SCRIPT
         }
-        return cls(**{**stored, **scores})
+        return cls(**{**stored, **scores, **scripts})
 
 
 def compare_methods(
@@ -109,7 +118,7 @@ def compare_methods(
         tokenizer, donor: as for the move; donor rows serve the methods that need a donor.
         materials: what the methods may take; text for them is the training part of the domains.
         out: folder for the report (JSON, Markdown, HTML) and run.json; without it nothing is kept to resume from.
-        resume, command: go on with an interrupted run of the same arguments; what was typed, for the report.
+        resume, command: go on with an interrupted run of the same arguments; what was typed.
 
     Returns:
         Report of kind "transplant-compare" (see compare_report): methods ranked by bits per byte after training.
@@ -126,12 +135,12 @@ def compare_methods(
     sources = [base, tokenizer, donor, *texts.domains.values(), *texts.general.values()]
     given = [source for source in sources if isinstance(source, (str, Path, list))]
     settings = (asdict(config), texts.reading, list(texts.domains), list(texts.general), materials.sources())
+    # Opened first: a model that is refused leaves no state behind.
+    lm, target = LM.open(base, device=materials.device), Target.open(tokenizer, donor)
     with ExitStack() as stack:
         place = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "compare"
         key = fingerprint(repr([describe_input(source) for source in sources]), repr(settings))
-        space = Workspace.open(place, key, resume=resume)
-        target = Target.open(tokenizer, donor)
-        run = _Run(LM.open(base, device=materials.device), target, texts, materials, config, space)
+        run = _Run(lm, target, texts, materials, config, space := Workspace.open(place, key, resume=resume))
         try:
             trials, skipped = run.all(names)
         except (ValueError, FileNotFoundError):
@@ -144,8 +153,8 @@ def compare_methods(
         if out is not None:
             with atomic_folder(out, overwrite=overwrite) as folder:
                 report.save(folder)
-                options = {"arguments": asdict(config) | record(materials), "seed": config.heal.seed}
-                write_run(folder, verb="transplant compare", inputs=given, **options)
+                arguments = asdict(config) | record(materials)
+                write_run(folder, verb="transplant compare", inputs=given, arguments=arguments, seed=config.heal.seed)
         space.close()
     return report
 
@@ -185,8 +194,8 @@ class _Run:
 
     def all(self, names: list[str]) -> tuple[list[Trial], dict[str, str]]:
         self._read()
-        whole = {name: self._score(self.lm, some) for name, some in self.scored.items()}
-        trials, skipped = [Trial(UNTOUCHED, 0, whole, whole, [], 0.0, 0.0)], {}
+        own = self._score(self.lm)
+        trials, skipped = [Trial(UNTOUCHED, 0, own[0], own[0], [], 0.0, 0.0, own[1], own[1])], {}
         for seed in range(self.config.seeds):
             compute = 0.0
             for name in names:
@@ -202,7 +211,7 @@ class _Run:
             if not compute:
                 raise ValueError("no method could be used: " + "; ".join(f"{n}: {why}" for n, why in skipped.items()))
             stage = f"trial control {seed}"
-            found = self.space.stage(stage, lambda seed=seed, compute=compute: self._control(seed, compute, whole))
+            found = self.space.stage(stage, lambda seed=seed, compute=compute: self._control(seed, compute, own))
             trials.append(Trial.from_record(found))
         return trials, skipped
 
@@ -220,8 +229,14 @@ class _Run:
         general = {f"{name} (general)": source for name, source in self.texts.general.items()}
         self.scored |= Measured(general, self.texts.reading, config.heldout_bytes).texts()
 
-    def _score(self, lm: LM, some: list[str]) -> Scores:
-        return measure(lm, some, segment_bytes=self.config.segment_bytes)
+    def _score(self, lm: LM) -> tuple[dict[str, Scores], dict[tuple[str, str], Scores]]:
+        """By domain, and by domain and script, of one pass over the scored text."""
+        found = {
+            part: measure_scripts(lm, some, segment_bytes=self.config.segment_bytes)
+            for part, some in self.scored.items()
+        }
+        by_script = {(part, script): s for part, scripts in found.items() for script, s in scripts.items()}
+        return {part: whole(scripts) for part, scripts in found.items()}, by_script
 
     def _trial(self, name: str, seed: int) -> dict:
         """Plan, move, score, train, score; or why the method cannot be used."""
@@ -246,16 +261,15 @@ class _Run:
             return {"skipped": str(error)}
         seconds = time.process_time() - began
         moved = move(self.lm, self.target.vocab, plan=made).lm
-        before = {part: self._score(moved, some) for part, some in self.scored.items()}
-        return self._trained(name, seed, moved, before, seconds).to_record()
+        return self._trained(name, seed, moved, self._score(moved), seconds).to_record()
 
-    def _control(self, seed: int, compute: float, before: dict[str, Scores]) -> dict:
+    def _control(self, seed: int, compute: float, before: tuple[dict, dict]) -> dict:
         from tokenry.transplant.adapt import replace_model
 
         return self._trained(TRAINED, seed, replace_model(self.lm), before, 0.0, compute=compute).to_record()
 
     def _trained(
-        self, name: str, seed: int, lm: LM, before: dict, seconds: float, *, compute: float | None = None
+        self, name: str, seed: int, lm: LM, before: tuple[dict, dict], seconds: float, *, compute: float | None = None
     ) -> Trial:
         config = replace(self.config.heal, seed=self.config.heal.seed + seed)
         lm.name = name
@@ -264,8 +278,8 @@ class _Run:
             lm, self.training, config=config, validation=self.probe, compute=compute, folder=self.space.path(file),
             segment_bytes=self.config.segment_bytes, label=f"training: {name}",
         )  # fmt: skip
-        after = {part: self._score(lm, some) for part, some in self.scored.items()}
-        return Trial(name, seed, before, after, healed.curve, healed.flops, seconds)
+        after, by_script = self._score(lm)
+        return Trial(name, seed, before[0], after, healed.curve, healed.flops, seconds, before[1], by_script)
 
 
 def pooled(trials: list[Trial], when: str, parts: list[str]) -> Scores:

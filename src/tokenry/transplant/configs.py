@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tokenry.core.special_tokens import named_tokens
 from tokenry.core.vocab import Vocab
 from tokenry.transplant.planning import Plan
 
@@ -11,10 +12,14 @@ _ROLE_KEYS = {f"{role}_token_id": role for role in ("bos", "eos", "pad", "unk", 
 _ONE_ID = {"decoder_start_token_id": "bos", "forced_bos_token_id": "bos", "forced_eos_token_id": "eos"}
 _MEDIA = tuple(
     f"{what}_token_{kind}"
-    for what in ("image", "video", "audio", "vision_start", "vision_end", "boi", "eoi")
+    for what in (
+        *("image", "video", "audio", "boi", "eoi", "boa", "eoa", "im_start", "im_end", "low_res_image_start"),
+        *(f"{media}_{end}" for media in ("image", "video", "audio", "vision", "frame") for end in ("start", "end")),
+    )
     for kind in ("id", "index")
 )
 """Tokens whose place pictures or sound take: without them a model is deaf or blind."""
+_MEDIA_LISTS = ("visual_indicator_token_ids",)
 _ID_LISTS = ("suppress_tokens", "begin_suppress_tokens")
 # A role that the old file does not name is written only for these.
 _ALWAYS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -42,7 +47,7 @@ def moved_ids(config: dict, plan: Plan, *, old: Vocab, to: Vocab, n_rows: int, g
         generation: whether it is the generation configuration.
     """
     values, lost = {}, []
-    for key, role in {**_ROLE_KEYS, **_ONE_ID, **dict.fromkeys(_MEDIA, "")}.items():
+    for key, role in {**_ROLE_KEYS, **_ONE_ID, **dict.fromkeys((*_MEDIA, *_MEDIA_LISTS), "")}.items():
         value = config.get(key)
         own = [to.specials[role]] if role in to.specials and key in _ROLE_KEYS else []
         if value is None:
@@ -76,6 +81,7 @@ def missing_ids(config: dict, plan: Plan, *, old: Vocab, to: Vocab) -> list[str]
     """Names of the keys whose token a model cannot do without, and which the new vocabulary does not have."""
     keys = (*_MEDIA, *(("decoder_start_token_id",) if config.get("is_encoder_decoder") else ()))
     named = {key: config[key] for key in keys if isinstance(config.get(key), int)}
+    named |= {f"{key}[{n}]": i for key in _MEDIA_LISTS for n, i in enumerate(config.get(key) or [])}
     return [f"{key} {i}" for key, i in named.items() if _becomes(plan, old, to, i) is None]
 
 
@@ -90,11 +96,17 @@ def _becomes(plan: Plan, old: Vocab, to: Vocab, old_id: int | None) -> int | Non
     return next(iter([*by_role, *same_text, *found]), None)
 
 
-def with_template(to: Vocab, template: object) -> Vocab:
-    """The new vocabulary with the old model's chat template where it has none of its own."""
-    if not template or to.config.get("chat_template"):
-        return to
-    return replace(to, config={**to.config, "chat_template": template})
+def with_conventions(to: Vocab, old: Vocab, template: object) -> Vocab:
+    """The new vocabulary with the old model's chat template and named tokens, where it has none of its own.
+
+    A named token (`image_token`, which the processor of a model with pictures asks its tokenizer for) is kept where
+    the new vocabulary has a special token of the same text.
+    """
+    carried = {**named_tokens(old.config, to.spec), **named_tokens(to.config, to.spec)}
+    changes = {"extra_special_tokens": carried} if carried else {}
+    if template and not to.config.get("chat_template"):
+        changes["chat_template"] = template
+    return replace(to, config={**to.config, **changes}) if changes else to
 
 
 def unknown_in_template(template: object, old: Vocab, new: Vocab) -> list[str]:

@@ -150,7 +150,7 @@ def repair_digits(
     }
     untied = plan.untie or (input != head and bool(pieces) if untie is None else untie)
     changed = {"input": input_map, "head": head_map, "untie": untied, "info": info}
-    for name in ("dense", "dense_head"):
+    for name in ("dense", "dense_head", "dense_bias"):
         rows = getattr(plan, name, None)
         if rows is not None:
             changed[name] = _without(plan, rows, pieces)

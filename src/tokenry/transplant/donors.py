@@ -35,8 +35,9 @@ def omp(
     max_residual: float = 0.95,
     untrained_quantile: float = 0.01,
     max_anchors: int | None = None,
-    memory_mb: int = 1024,
+    memory_mb: int | None = None,
     candidates: int | None = None,
+    scratch: str | None = None,
     device: str | None = None,
 ) -> Rows:
     """Write each new token's donor row as at most `k` shared tokens' donor rows; the same weights make its base row.
@@ -48,8 +49,8 @@ def omp(
         k: picks a token. None takes the least of 4, 8, 16, 32 and 64 that rebuilds held-out shared tokens within 0.05
             of the best cosine where `base` rows are given, else 64 (the paper's). Either way at most a quarter of the
             shared tokens: more fits noise.
-        tolerance, form, normalize, memory_mb, candidates: see omp.matching_pursuit; with `candidates`, `info` holds the
-            median residual with and without them on 64 tokens.
+        tolerance, form, normalize, memory_mb, candidates, scratch: see omp.matching_pursuit; with `candidates`, `info`
+            holds the median residual with and without them on 64 tokens.
         centre: pursue in the donor's space less the mean of the shared tokens, with weights that sum to 1: the row then
             does not depend on where either space has its origin.
         ridge: weights of the picks are found anew with this share of their mean squared length on the diagonal.
@@ -73,7 +74,7 @@ def omp(
     k, info = _picks(gap, anchors, k, options)
     info |= _restricted(gap, anchors[0], {**options, "k": k}, candidates, quantile=untrained_quantile)
     options["candidates"] = candidates
-    solve = {**options, "k": k, "form": form, "device": device, "centre": centre, "ridge": ridge}
+    solve = {**options, "k": k, "form": form, "device": device, "centre": centre, "ridge": ridge, "scratch": scratch}
     parts = {"anchors": anchors, "solve": partial(_solve, **solve), "name": "omp"}
     parts |= {"quantile": untrained_quantile, "max_residual": max_residual}
     rows, kinds, made = pursued_rows(gap, gap.donor, **parts)
@@ -114,8 +115,12 @@ def _picks(gap: Gap, anchors, asked: int | None, options: dict) -> tuple[int, di
     new_ids, old_ids = anchors
     most = max(1, new_ids.size // 4)
     if asked is not None and asked > most:
-        warnings.warn(f"k={asked} lowered to {most}: the vocabularies share {new_ids.size} tokens.", stacklevel=4)
-    info = {"anchors": int(new_ids.size)}
+        warnings.warn(
+            f"k={asked} lowered to {most}: the vocabularies share {new_ids.size} tokens, and at most a quarter of them "
+            f"is mixed into one row. Ask for --k {most} or less, or take a donor that shares more tokens.",
+            stacklevel=4,
+        )
+    info = {"anchors": int(new_ids.size)} | ({} if asked is None else {"k_asked": int(asked)})
     k = min(most, 64 if asked is None else asked)
     if gap.base is not None and new_ids.size > 1:
         tried = [k] if asked is not None else sorted({min(most, number) for number in (4, 8, 16, 32, 64)})
@@ -310,9 +315,9 @@ def _solve(targets, atoms, *, centre: bool, ridge: float, **options) -> tuple[np
     return picks, solve_weights(targets, atoms, picks, ridge=ridge, sum_to_one=True)
 
 
-def _pursuit(targets, atoms, *, device: str | None, form: str, **options) -> tuple[np.ndarray, np.ndarray]:
+def _pursuit(targets, atoms, *, device: str | None, form: str, scratch: str | None, **options) -> tuple:
     if device is None:
-        return matching_pursuit(targets, atoms, form=form, **options)
+        return matching_pursuit(targets, atoms, form=form, scratch=scratch, **options)
     import torch
 
     moved = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (targets, atoms))

@@ -213,6 +213,9 @@ def large_vocabulary(
 ) -> LargeVocabulary:
     """Continue a model's own merges on text to `size` entries and make all their rows.
 
+    With rows from pieces a new entry's logit is the mean of its pieces' logits, so some token of the model's own always
+    has a higher one: greedy writing never takes a new entry, sampling sometimes does. A hypernetwork's rows may win.
+
     Args:
         lm: a decoder with a BPE tokenizer.
         source: the text, as for `tokenization.extend`.

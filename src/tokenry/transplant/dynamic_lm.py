@@ -172,7 +172,7 @@ def score_continuations(
                 began = time.perf_counter()
                 source = segment(lm.vocab, [p for p, _ in chunk], boundary=boundary, specials=False, first=lm.start)
                 batch = merge_segmented(lm.vocab, source, boundary=boundary, **target)
-                out.add(batch, _tails(lm, chunk), time.perf_counter() - began)
+                out.add(batch, continuation_ids(lm, [tail for _, tail in chunk]), time.perf_counter() - began)
                 out.run(parts, truncated(batch) if control == "truncated" else batch, context=lm.context)
     finally:
         lm.model.train(was_training)
@@ -225,6 +225,49 @@ def continue_prompt(
     return lm.tokenizer.decode(ids_BT[0].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
+def continuation_ids(lm: LM, continuations: Sequence[str]) -> list[np.ndarray]:
+    """Ordinary ids of what follows the prompts. A tokenizer that adds a space of its own gets them without their first.
+
+    Raises:
+        ValueError: an empty continuation.
+    """
+    texts = [tail[1:] if lm.adds_space and tail.startswith(" ") and len(tail) > 1 else tail for tail in continuations]
+    found = [ids.astype(np.int64) for ids in lm.vocab.encode(texts)]
+    if not all(map(len, found)):
+        raise ValueError("a continuation is empty; need text to score after every prompt. Leave those pairs out.")
+    return found
+
+
+def prefill_inputs(
+    batch: MergedBatch, tails: Sequence[np.ndarray], rows: PieceRows, *, context: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Merged prompts with their unmerged continuations behind them, padded on the left.
+
+    Args:
+        batch: the merged prompts.
+        tails: ordinary ids of each continuation; see `continuation_ids`.
+        rows: embeds the pieces.
+        context: positions the model has.
+
+    Returns:
+        What the model takes; a mask (B, T) of the positions that predict a token of a continuation; those tokens (N,).
+
+    Raises:
+        ValueError: more positions than the model has.
+    """
+    whole = [np.concatenate([pieces, tail]) for pieces, tail in zip(batch.pieces, tails, strict=True)]
+    longest = max(map(len, whole))
+    if longest > context:
+        raise ValueError(
+            f"prompt and continuation take {longest} positions and the model has {context}. Give shorter prompts."
+        )
+    inputs = _embedded(whole, batch.new, rows, left=True)
+    scored_BT = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
+    for row, tail in enumerate(tails):
+        scored_BT[row, longest - len(tail) - 1 : longest - 1] = True
+    return inputs, scored_BT, torch.from_numpy(np.concatenate(tails)).to(scored_BT.device)
+
+
 class _Collected:
     """What `score_continuations` gathers batch by batch."""
 
@@ -245,18 +288,8 @@ class _Collected:
 
     def run(self, parts: tuple | None, batch: MergedBatch, *, context: int) -> None:
         """One forward pass over prompts and continuations, padded on the left."""
-        whole = [np.concatenate([pieces, tail]) for pieces, tail in zip(batch.pieces, self.tails, strict=True)]
-        longest = max(map(len, whole))
-        if longest > context:
-            raise ValueError(
-                f"prompt and continuation take {longest} positions and the model has {context}. Give shorter prompts."
-            )
         began, made = time.perf_counter(), self.cache.seconds
-        inputs = _embedded(whole, batch.new, self.rows, left=True)
-        scored_BT = torch.zeros_like(inputs["attention_mask"], dtype=torch.bool)
-        for row, tail in enumerate(self.tails):
-            scored_BT[row, longest - len(tail) - 1 : longest - 1] = True
-        targets_N = torch.from_numpy(np.concatenate(self.tails)).to(scored_BT.device)
+        inputs, scored_BT, targets_N = prefill_inputs(batch, self.tails, self.rows, context=context)
         nats_N, choices_N = _read(self.rows.model, parts, inputs, (scored_BT, targets_N))
         cuts = np.cumsum([len(tail) for tail in self.tails])[:-1]
         self.nats += [float(part.sum()) for part in np.split(nats_N, cuts)]
@@ -274,15 +307,6 @@ class _Collected:
             scores, self.choices, np.array(self.n_before), np.array(self.n_after), self.n_words, self.merges,
             self.seconds, (self.cache.hits - hits) / looked if looked else float("nan"),
         )  # fmt: skip
-
-
-def _tails(lm: LM, pairs: Sequence[tuple[str, str]]) -> list[np.ndarray]:
-    """Ids of the continuations. A tokenizer that adds a space of its own gets them without their first."""
-    texts = [tail[1:] if lm.adds_space and tail.startswith(" ") and len(tail) > 1 else tail for _, tail in pairs]
-    found = [ids.astype(np.int64) for ids in lm.vocab.encode(texts)]
-    if not all(map(len, found)):
-        raise ValueError("a continuation is empty; need text to score after every prompt. Leave those pairs out.")
-    return found
 
 
 def _read(

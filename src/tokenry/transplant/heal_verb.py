@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tokenry.core.report import Figure, Report
 from tokenry.core.runs import atomic_folder, describe_input, write_run
 
@@ -83,11 +81,22 @@ def heal_folder(
     report = heal_report(healed, str(model), target=target, config=config)
     with atomic_folder(out, overwrite=overwrite) as folder:
         lm.save(folder, overwrite=True)
+        _keep_plan(Path(model), folder)
         report.save(folder / "report")
         arguments = asdict(config) | asdict(material)
         write_run(folder, verb="heal", arguments=arguments, seed=config.seed, inputs=[model, *data])
     space.close()
     return report
+
+
+def _keep_plan(model: Path, folder: Path) -> None:
+    """Carry over the plan of an earlier move: a healed model can be taken back, and healed on its new rows again."""
+    import shutil
+
+    from tokenry.transplant.manifest import FOLDER
+
+    if (model / FOLDER / "plan.json").is_file():
+        shutil.copytree(model / FOLDER, folder / FOLDER)
 
 
 def _check(material: Material, out: Path, overwrite: bool) -> None:
@@ -119,10 +128,9 @@ def new_rows(model: Path, which: str) -> Sequence[int] | None:
         if which == "new":
             raise
         return None
-    from tokenry.core.tokenmap import RowKind
+    from tokenry.transplant.stages import made_rows
 
-    made = np.flatnonzero(plan.input.kinds > RowKind.SPECIAL)
-    return np.setdiff1d(made, plan.unfilled).tolist() or None
+    return made_rows(plan)
 
 
 def _texts(parts: Path, material: Material, seed: int) -> tuple[list[str], dict[str, list[str]]]:

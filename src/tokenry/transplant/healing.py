@@ -15,9 +15,10 @@ from tokenry.core.runs import atomic_write
 from tokenry.models.checkpoints import load_weights
 from tokenry.models.lm import LM
 from tokenry.models.processes import count, rank
+from tokenry.models.scoring import check_causal
 from tokenry.models.training import FitConfig, FitResult, Loss, fit, flops, next_token_loss
 from tokenry.transplant.distilling import Teacher, distilled_loss
-from tokenry.transplant.objectives import OBJECTIVES, Course, check_objective, course, stage_share
+from tokenry.transplant.objectives import OBJECTIVES, Course, check_objective, check_terms, course, stage_share
 from tokenry.transplant.scoring import measure
 from tokenry.transplant.stages import Stage, scaled, training_part
 
@@ -57,6 +58,10 @@ class HealConfig:
     """alm: least chance of white space at which the teacher's chunk may end."""
     alm_hidden: float = 0.0
     """alm: weight of a hidden-state term."""
+    next_token: float = 0.0
+    """alm: weight of the next token beside the likelihoods."""
+    balanced: bool = False
+    """alm: scale the further terms to the gradient norm of the likelihoods before they are weighted."""
     stop_patience: int | None = None
     """end a stage after so many points of the curve without a gain of `stop_delta`; None: never."""
     stop_delta: float = 0.002
@@ -129,11 +134,10 @@ def heal(
         rows: ids whose rows train in the stages "rows" and "lora"; None: all rows.
 
     Raises:
-        ValueError: an unknown objective, no teacher for one that needs it, nothing to train on.
+        ValueError: an unknown objective, no teacher for one that needs it, a masked model, nothing to train on.
         KeyboardInterrupt: after the state was saved in `folder`.
     """
-    check_objective(config.objective, teacher)
-    stages = list(config.plan)
+    stages = _checked(lm, config, teacher)
     kinds = validation if isinstance(validation, dict) else {"": list(validation)}
     if not stages:
         curve = _Curve(lm, kinds, segment_bytes, config, folder)
@@ -152,6 +156,21 @@ def heal(
         if stage.steps:
             run.train(number, stage, learned, cost=cost, total=total)
     return Healed(lm, curve.points, run.spent[2], run.steps, run.seconds, run.spent[3])
+
+
+def _checked(lm: LM, config: HealConfig, teacher: Teacher | LM | None) -> list[Stage]:
+    """The stages, once models and objective fit."""
+    for side in (lm, *filter(None, [teacher])):
+        check_causal(side.model)
+    check_objective(config.objective, teacher)
+    check_terms(config)
+    stages = list(config.plan)
+    if config.objective == "token-distil" and stages and all(stage.what != "rows" for stage in stages):
+        raise ValueError(
+            "token-distil trains the rows of new tokens, and no stage trains rows alone; need one, such as --stages "
+            "rows:100,all:100 (from Python HealConfig.rows_first). Name it, or take another objective."
+        )
+    return stages
 
 
 def _courses(

@@ -34,6 +34,7 @@ class Hypernetwork(nn.Module):
     Args:
         source_in: (V_old, D) input rows of the model the network belongs to; they never train.
         source_out: the same of a head of its own; None for a model with one matrix for both.
+        source_bias: (V_old,) bias of the head, as masked models have it; None for a model without.
         config: its shape.
         excluded: ids whose rows the rescalers leave out: specials, holes. Rows of zeros are left out always.
         fingerprint: `matching.rows_fingerprint` of the source vocabulary; `for_vocab` fills both in.
@@ -49,6 +50,7 @@ class Hypernetwork(nn.Module):
         source_out: Tensor | None,
         config: HypernetConfig,
         *,
+        source_bias: Tensor | None = None,
         excluded: Sequence[int] = (),
         fingerprint: str = "",
         seed: int = 0,
@@ -60,6 +62,7 @@ class Hypernetwork(nn.Module):
         self.config, self.fingerprint = config, fingerprint
         self.register_buffer("source_in", source_in)
         self.register_buffer("source_out", source_out)
+        self.register_buffer("source_bias", _source_bias(source_bias, len(source_in)))
         width = config.width if source_out is None else 2 * config.width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -87,14 +90,16 @@ class Hypernetwork(nn.Module):
         source_out: np.ndarray | Tensor | None,
         *,
         config: HypernetConfig,
+        source_bias: np.ndarray | Tensor | None = None,
         seed: int = 0,
     ) -> "Hypernetwork":
         """A fresh network for the rows of a vocabulary; padding rows behind it are cut off."""
         if len(source_in) < vocab.size:
             raise ValueError(f"{len(source_in)} rows for the {vocab.size} ids of {vocab.name}; need one an id.")
-        rows = [None if rows is None else torch.as_tensor(rows)[: vocab.size] for rows in (source_in, source_out)]
+        given = (source_in, source_out, source_bias)
+        *rows, bias = [None if rows is None else torch.as_tensor(rows)[: vocab.size] for rows in given]
         excluded = np.flatnonzero(vocab.kinds >= Kind.SPECIAL).tolist()
-        return cls(*rows, config, excluded=excluded, fingerprint=rows_fingerprint(vocab), seed=seed)
+        return cls(*rows, config, source_bias=bias, excluded=excluded, fingerprint=rows_fingerprint(vocab), seed=seed)
 
     @property
     def n_old(self) -> int:
@@ -115,14 +120,26 @@ class Hypernetwork(nn.Module):
         Raises:
             ValueError: more pieces than the network has positions, ids out of range, or a wrong language.
         """
+        return self.make(surface_NM, language=language)[:2]
+
+    def make(self, surface_NM: Tensor, *, language: int | None = None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The same rows, and biases (N,) of the head: made ones, those of the pieces, or None where nothing is known.
+
+        Without a bias of its own (`HypernetConfig.bias`) a network gives the mean bias of the pieces; with one, the
+        residual form adds to that, and the paper's form stands for itself.
+        """
         surface_NM = self._checked(surface_NM)
         hidden_NH = self._hidden(surface_NM, language)
+        bias_N = None if self.head_bias is None else self.head_bias(hidden_NH)[:, 0]
+        if self.source_bias is not None and (bias_N is None or self.config.residual):
+            of_pieces_N = self._mean(surface_NM, self.source_bias[:, None])[:, 0]
+            bias_N = of_pieces_N if bias_N is None else of_pieces_N + bias_N
         rows_in = self.write_in(self.head_in(hidden_NH))
         rows_out = None if self.head_out is None else self.write_out(self.head_out(hidden_NH))
         if self.config.residual:
             rows_in = self._mean(surface_NM, self.source_in) + rows_in
             rows_out = None if rows_out is None else self._mean(surface_NM, self.source_out) + rows_out
-        return rows_in, rows_out
+        return rows_in, rows_out, bias_N
 
     def biases(self, surface_NM: Tensor, *, language: int | None = None) -> Tensor:
         """Biases (N,) of the head.
@@ -130,24 +147,46 @@ class Hypernetwork(nn.Module):
         Raises:
             ValueError: the network has none.
         """
-        if self.head_bias is None:
+        made_N = self.make(surface_NM, language=language)[2]
+        if made_N is None:
             raise ValueError("This hypernetwork makes no bias; train it with HypernetConfig(bias=True).")
-        return self.head_bias(self._hidden(self._checked(surface_NM), language))[:, 0]
+        return made_N
+
+    def language_number(self, language: int | str | None) -> int | None:
+        """The number of a language vector given by number or by name.
+
+        Raises:
+            ValueError: a name this network does not know.
+        """
+        if not isinstance(language, str) or language.isdecimal():
+            return None if language is None else int(language)
+        names = self.config.language_names
+        if language not in names:
+            from tokenry.core.choosing import suggest
+
+            listed = ", ".join(names) or "none: give its number"
+            raise ValueError(
+                f"language {language!r} has no vector here.{suggest(language, names)} The network names: {listed}."
+            )
+        return names.index(language)
 
     def embed(
         self, surface: np.ndarray | Tensor, *, batch: int = BATCH, language: int | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The same rows as float32 numpy arrays, without gradients, `batch` tokens at a time."""
+        return self.embed_all(surface, batch=batch, language=language)[:2]
+
+    def embed_all(
+        self, surface: np.ndarray | Tensor, *, batch: int = BATCH, language: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Rows and biases (see `make`) as float32 numpy arrays, without gradients, `batch` tokens at a time."""
         surface = torch.as_tensor(surface, dtype=torch.int64, device=self.source_in.device)
-        made_in = np.zeros((len(surface), self.config.width), dtype=np.float32)
-        made_out = None if self.head_out is None else np.zeros_like(made_in)
         with torch.no_grad():
-            for start in range(0, len(surface), batch):
-                rows_in, rows_out = self(surface[start : start + batch], language=language)
-                made_in[start : start + batch] = rows_in.float().cpu().numpy()
-                if made_out is not None:
-                    made_out[start : start + batch] = rows_out.float().cpu().numpy()
-        return made_in, made_out
+            # At least one part, so that no token still has the right width.
+            starts = range(0, max(1, len(surface)), batch)
+            parts = [self.make(surface[start : start + batch], language=language) for start in starts]
+        columns = zip(*parts, strict=True)
+        return tuple(None if column[0] is None else torch.cat(column).float().cpu().numpy() for column in columns)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write weights, source rows and shape to a folder, which appears whole or not at all."""
@@ -243,11 +282,15 @@ class Hypernetwork(nn.Module):
         self.read.fit(torch.cat(sources, dim=1), mean=0.0, spread=SPREAD)
         heads = [(self.head_in, self.write_in), (self.head_out, self.write_out)][: len(sources)]
         if self.config.residual:
+            if self.head_bias is not None:
+                nn.init.zeros_(self.head_bias.weight)
             for head, rescaler in heads:
                 nn.init.zeros_(head[1].weight)
                 rescaler.scale.fill_(self.config.alpha / self.config.width**0.5)
             return
         with torch.no_grad():
+            if self.head_bias is not None and self.source_bias is not None:
+                self.head_bias.bias.fill_(self.source_bias[self.ordinary].mean())
             sample = self.ordinary[:: max(1, len(self.ordinary) // BATCH)]
             # Any language will do: only the scale of fresh weights is looked at.
             hidden_NH = self._hidden(sample[:, None], None if self.language is None else 0)
@@ -255,12 +298,14 @@ class Hypernetwork(nn.Module):
                 rescaler.fit(head(hidden_NH), mean=rows_ND.mean(0), spread=rows_ND.std(0))
 
 
-def hypernet(gap: Gap, *, hypernet: str, language: int | None = None, batch: int = BATCH) -> Rows:
+def hypernet(gap: Gap, *, hypernet: str, language: int | str | None = None, batch: int = BATCH) -> Rows:
     """Rows by a trained hypernetwork (`tokenry hypernet train`), from the pieces of each token.
+
+    The bias of a masked model's head is made too: by the network, or as the mean of the pieces' biases.
 
     Args:
         hypernet: folder of the network; it must be of the vocabulary that is moved.
-        language: number of the language vector, where the network has them.
+        language: number or name of the language vector, where the network has them.
         batch: tokens in one pass.
 
     Raises:
@@ -281,9 +326,9 @@ def hypernet(gap: Gap, *, hypernet: str, language: int | None = None, batch: int
     tokens = [gap.new.tokens[i] for i in gap.ids.tolist()]
     spelled = [ids or (spell(gap.old, token) if token else []) for ids, token in zip(gap.pieces, tokens, strict=True)]
     surface, truncated = surface_matrix(spelled, pieces=network.config.pieces)
-    made_in, made_out = network.embed(surface, batch=batch, language=language)
+    made_in, made_out, made_bias = network.embed_all(surface, batch=batch, language=network.language_number(language))
     is_empty = np.array([not ids for ids in spelled], dtype=bool)
-    for table in (made_in, made_out):
+    for table in (made_in, made_out, made_bias):
         if table is not None:
             table[is_empty] = np.nan
     info = {
@@ -291,7 +336,8 @@ def hypernet(gap: Gap, *, hypernet: str, language: int | None = None, batch: int
         "pieces_per_new_token": float(np.mean([len(ids) for ids in spelled])) if spelled else 0.0,
     }
     kinds = np.full(gap.ids.size, RowKind.MEAN, dtype=np.uint8)
-    return Rows([([], [])] * gap.ids.size, kinds, info=info, dense=made_in, dense_head=made_out)
+    rows = {"dense": made_in, "dense_head": made_out, "dense_bias": made_bias}
+    return Rows([([], [])] * gap.ids.size, kinds, info=info, **rows)
 
 
 def piece_rows(network: Hypernetwork, vocab: Vocab) -> Callable[[Sequence[bytes]], tuple[Tensor, Tensor | None]]:
@@ -325,6 +371,15 @@ def _source(rows: Tensor | None, width: int) -> Tensor | None:
     if not bool(torch.isfinite(rows).all()):
         raise ValueError("Source rows hold NaN or infinite numbers; need finite ones. Check the model's weights.")
     return rows
+
+
+def _source_bias(bias: Tensor | None, n_rows: int) -> Tensor | None:
+    if bias is None:
+        return None
+    bias = torch.as_tensor(bias).detach().to(torch.float32).clone()
+    if bias.shape != (n_rows,) or not bool(torch.isfinite(bias).all()):
+        raise ValueError(f"A head bias of shape {tuple(bias.shape)} for {n_rows} rows; need a finite number for each.")
+    return bias
 
 
 def _head(config: HypernetConfig) -> nn.Sequential:

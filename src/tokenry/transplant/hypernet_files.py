@@ -1,11 +1,11 @@
-"""Hypernetworks on disk: our own folders, the published ones (never unpickled), and bodies for fine-tuned relatives.
+"""Hypernetworks on disk: our own folders, and the published ones (never unpickled).
 
 Paper: Zero-Shot Tokenizer Transfer (arXiv 2405.07883).
 """
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -109,7 +109,8 @@ def load(folder: str | Path, *, vocab: Vocab | None = None) -> Hypernetwork:
     sources = [tensors.get("source_in"), None if tied else tensors.get("source_out")]
     if sources[0] is None or len(sources[0]) != n_old:
         raise ValueError(f"{folder}: {WEIGHTS} has not the {n_old} source rows {SHAPE} names. Copy the folder again.")
-    network = Hypernetwork(*sources, config, fingerprint=fingerprint)
+    bias = tensors.get("source_bias")
+    network = Hypernetwork(*sources, config, source_bias=bias, fingerprint=fingerprint)
     # Which rows the scales were set on was settled when it was made.
     network.ordinary = tensors.get("ordinary", network.ordinary)
     _fill(network, tensors, folder)
@@ -130,7 +131,8 @@ def read_published(
         vocab: its vocabulary.
 
     Returns:
-        The network; a bias it makes is kept, and lost where the model has no bias of its head.
+        The network; a bias it makes is kept, and lost where the model has no bias of its head. Its languages have
+        their names where its configuration lists them.
 
     Raises:
         FileNotFoundError: files that are missing. ImportError: msgpack is missing.
@@ -160,56 +162,11 @@ def read_published(
     return network.eval()
 
 
-def merged_body(
-    fine_tuned: Mapping[str, Tensor],
-    swapped_base: Mapping[str, Tensor],
-    base: Mapping[str, Tensor],
-    *,
-    lam: float = 0.5,
-    embeddings: Collection[str] = ("model.embed_tokens.weight", "lm_head.weight"),
-) -> dict[str, Tensor]:
-    """Weights of a fine-tuned relative with the tokenizer its base was given.
-
-    The body is fine_tuned + lam (swapped_base - base); the embedding matrices are those of the swapped base.
-
-    Args:
-        fine_tuned, base: weights by name, old vocabulary.
-        swapped_base: the base after the move, perhaps trained on since.
-        lam: 0 keeps the fine-tuned body, 1 adds all that training after the move has changed; the paper's usual choice
-            is 0.5.
-        embeddings: names of the matrices of the vocabulary (`models.files.embedding_names` knows them).
-
-    Raises:
-        ValueError: other names or shapes of the body, or no finite `lam`.
-    """
-    if not math.isfinite(lam):
-        raise ValueError(f"lam={lam}; need a finite number, 0.5 as a rule.")
-    rows = set(embeddings) & set(swapped_base)
-    body = set(swapped_base) - rows
-    for name, weights in (("fine_tuned", fine_tuned), ("base", base)):
-        other = (set(weights) - set(embeddings)) ^ body
-        other |= {key for key in body & set(weights) if weights[key].shape != swapped_base[key].shape}
-        if other:
-            raise ValueError(
-                f"{name} and the swapped base differ in {sorted(other)[0]!r} and {len(other) - 1} more weights of the "
-                "body; need relatives of one shape. Name all matrices of the vocabulary in embeddings=."
-            )
-    out = {name: swapped_base[name].clone() for name in rows}
-    for name in body:
-        mine = fine_tuned[name]
-        if not mine.is_floating_point() or lam == 0:
-            out[name] = mine.clone()
-            continue
-        # float32 in between: a difference of two bfloat16 bodies has few digits left.
-        change = swapped_base[name].float() - base[name].float()
-        out[name] = (mine.float() + lam * change).to(mine.dtype)
-    return {name: out[name] for name in swapped_base}
-
-
 def _config(values: dict) -> HypernetConfig:
     known = {field.name for field in fields(HypernetConfig)}
     if set(values) - known:
         raise ValueError(f"The hypernetwork has settings this version does not know: {sorted(set(values) - known)}.")
+    values = values | {"language_names": tuple(values.get("language_names", ()))}
     return HypernetConfig(**values)
 
 
@@ -239,10 +196,17 @@ def _published_config(facts: dict, theirs: Mapping[str, Tensor], folder: Path) -
             inner=int(facts["hn_intermediate_size"]),
             pieces=int(facts.get("hn_surface_maxlen", 16)),
             bias="bias_projection.weight" in theirs,
-            languages=len(theirs["lang_embeddings.weight"]) if facts.get("hn_embed_lang_id") else 0,
+            **_languages(facts, theirs),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder}/config.json lacks {error}; need the file of a published hypernetwork.") from None
+
+
+def _languages(facts: dict, theirs: Mapping[str, Tensor]) -> dict:
+    if not facts.get("hn_embed_lang_id"):
+        return {}
+    number, names = len(theirs["lang_embeddings.weight"]), facts.get("langs") or []
+    return {"languages": number, "language_names": tuple(map(str, names)) if len(names) == number else ()}
 
 
 def _from_published(network: Hypernetwork, theirs: Mapping[str, Tensor], facts: dict, vocab: Vocab) -> dict:

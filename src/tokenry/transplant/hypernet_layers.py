@@ -32,6 +32,7 @@ class HypernetConfig:
         alpha: the correction counts alpha / sqrt(width).
         bias: learn a bias of the head for each token too; lost where the model has no such bias.
         languages: number of language vectors, one of which is an extra position; 0 means none.
+        language_names: what they are called, as far as it is known.
         projector_eps, encoder_eps: of the layer norms, as in the published networks.
     """
 
@@ -45,6 +46,7 @@ class HypernetConfig:
     alpha: float = 1.0
     bias: bool = False
     languages: int = 0
+    language_names: tuple[str, ...] = ()
     projector_eps: float = 1e-6
     encoder_eps: float = 1e-5
 
@@ -53,6 +55,8 @@ class HypernetConfig:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name}={getattr(self, name)} of a hypernetwork; need at least {low}.")
+        if self.language_names and len(self.language_names) != self.languages:
+            raise ValueError(f"{len(self.language_names)} names for {self.languages} language vectors; need one each.")
         hidden = self.hidden or self.width
         heads = self.heads or next(n for n in range(max(1, hidden // 64), 0, -1) if hidden % n == 0)
         if hidden % heads:

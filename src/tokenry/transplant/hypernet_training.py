@@ -1,6 +1,7 @@
 """Train a hypernetwork for a model: first to give the model's own rows back, then on a new tokenizer every few steps.
 
-The body never trains; the rows reach it in place of its embedding and head.
+The body never trains; the rows reach it in place of its embedding and head. A causal model learns the next token, a
+masked one the tokens behind masks.
 
 Paper: Zero-Shot Tokenizer Transfer (arXiv 2405.07883).
 """
@@ -20,6 +21,7 @@ from tokenry.models.lm import LM
 from tokenry.models.partial import freeze
 from tokenry.models.training import FitConfig, FitResult, fit
 from tokenry.transplant.hypernet import Hypernetwork
+from tokenry.transplant.masked import Masker, ends, is_masked, sum_nats
 from tokenry.transplant.surface_forms import PADDING, surface_forms
 from tokenry.transplant.tokenizer_sampling import TokenizerSampler
 
@@ -58,11 +60,13 @@ class TrainingConfig:
 
 
 def identity_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict]:
-    """Mean over tokens of the squared distance between made and true rows, input and head added up."""
-    made_in, made_out = network(batch["surface"])
+    """Mean over tokens of the squared distance between made and true rows, input, head and head bias added up."""
+    made_in, made_out, made_bias = network.make(batch["surface"])
     total = (made_in - network.source_in[batch["old"]]).square().sum(1).mean()
     if made_out is not None:
         total = total + (made_out - network.source_out[batch["old"]]).square().sum(1).mean()
+    if network.source_bias is not None:
+        total = total + (made_bias - network.source_bias[batch["old"]]).square().mean()
     return total, {"tokens": len(batch["old"])}
 
 
@@ -90,20 +94,21 @@ def train_identity(
         chosen = torch.from_numpy(rng.choice(ids, min(len(ids), config.identity_tokens), replace=False))
         surface = torch.full((len(chosen), network.config.pieces), PADDING)
         surface[:, 0] = chosen
-        return {"old": chosen, "surface": surface}
+        return {"old": chosen.to(network.source_in.device), "surface": surface.to(network.source_in.device)}
 
     how = FitConfig(rate=config.identity_rate, schedule="constant", clip=config.clip,
                     weight_decay=config.weight_decay, seed=config.seed)  # fmt: skip
     return fit(network, batch, identity_loss, steps=config.identity_steps, config=how, resume=resume, label="identity")
 
 
-def identity_error(network: Hypernetwork, vocab: Vocab) -> float:
+def identity_error(network: Hypernetwork, vocab: Vocab, *, language: int | None = None) -> float:
     """Mean squared distance between made and true input rows of all ordinary tokens, over their mean squared norm."""
     ids = torch.from_numpy(_ordinary(vocab))
     surface = torch.full((len(ids), network.config.pieces), PADDING)
     surface[:, 0] = ids
+    surface, ids = surface.to(network.source_in.device), ids.to(network.source_in.device)
     with torch.inference_mode():
-        return float(auxiliary_loss(network(surface)[0], network.source_in, ids))
+        return float(auxiliary_loss(network(surface, language=language)[0], network.source_in, ids))
 
 
 def train_main(
@@ -114,7 +119,8 @@ def train_main(
     config: TrainingConfig,
     resume: Path | None = None,
 ) -> FitResult:
-    """Train on the next-token loss of a frozen causal model over sampled vocabularies.
+    """Train on the loss of a frozen model over sampled vocabularies: next token, or masked tokens (15 %, of which 80 %
+    become the mask token, 10 % another token and 10 % stay).
 
     Returns:
         The run; each step of its history has "lm" (nats a token) and "auxiliary" beside the loss.
@@ -133,36 +139,86 @@ def train_main(
 
 
 def frozen_body_loss(body: nn.Module, weight: float) -> Callable[[nn.Module, Batch], tuple[Tensor, dict]]:
-    """The loss of the main stage: next token over the rows a network makes, and `weight` times the auxiliary loss."""
-    embedding, head = body.get_input_embeddings(), body.get_output_embeddings()
-    names = {id(parameter): name for name, parameter in body.named_parameters()}
-    name_in, name_out = names[id(embedding.weight)], names[id(head.weight)]
-    if getattr(head, "bias", None) is not None or getattr(embedding, "padding_idx", None) is not None:
-        raise ValueError(
-            f"{type(body).__name__} has a head bias or an embedding with padding_idx; need a model without. Clear "
-            "padding_idx first; a bias over the vocabulary is not trained for."
-        )
+    """The loss of the main stage: the model's own over the rows a network makes, and `weight` times the auxiliary loss.
+
+    Raises:
+        ValueError: an embedding with a padding_idx, whose row would get no gradient.
+    """
+    place = RowPlace.of(body)
 
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, dict]:
-        made_in, made_out = network(batch["surface"])
-        old, fixed = batch["old"], batch["special"][:, None]
-        rows_in = torch.where(fixed, network.source_in[old.clamp(min=0)], made_in)
-        rows = {name_in: rows_in}
-        learned = torch.where(batch["special"], -1, old)
+        if place.bias and network.source_bias is None:
+            raise ValueError(
+                f"{type(body).__name__} has a bias of its head, the network does not know it; make the network with "
+                "source_bias=."
+            )
+        made_in, made_out, made_bias = network.make(batch["surface"])
+        old, is_special = batch["old"], batch["special"]
+        learned = torch.where(is_special, -1, old)
+
+        def fixed(made: Tensor, source: Tensor) -> Tensor:
+            at = is_special[:, None] if made.ndim == 2 else is_special
+            return torch.where(at, source[old.clamp(min=0)], made)
+
         extra = auxiliary_loss(made_in, network.source_in, learned)
+        out = None if made_out is None else fixed(made_out, network.source_out)
         if made_out is not None:
-            rows[name_out] = torch.where(fixed, network.source_out[old.clamp(min=0)], made_out)
             extra = (extra + auxiliary_loss(made_out, network.source_out, learned)) / 2
-        inputs = {"input_ids": batch["input_ids"], "use_cache": False}
-        logits_NV = torch.func.functional_call(body, rows, kwargs=inputs).logits.float().flatten(0, 1)
-        targets_N = functional.pad(batch["labels"][:, 1:], (0, 1), value=NOT_LEARNED).flatten()
-        n_targets = int((targets_N != NOT_LEARNED).sum())
-        told = functional.cross_entropy(logits_NV, targets_N, ignore_index=NOT_LEARNED, reduction="sum")
-        told = told / max(1, n_targets)
+        bias = fixed(made_bias, network.source_bias) if place.bias else None
+        told, n_targets = place.nats(batch, (fixed(made_in, network.source_in), out, bias))
         facts = {"tokens": n_targets, "lm": float(told.detach()), "auxiliary": float(extra.detach())}
         return told + weight * extra, facts
 
     return loss
+
+
+@dataclass(frozen=True, eq=False)
+class RowPlace:
+    """Where a model keeps the rows of its vocabulary, so that other rows can stand there for one pass."""
+
+    body: nn.Module
+    input: str
+    head: str | None
+    """None where embedding and head are one matrix."""
+    bias: str | None
+    predicts_own: bool
+    """a masked model: each label is told at its own place, not by the place before."""
+
+    @classmethod
+    def of(cls, body: nn.Module) -> "RowPlace":
+        """By the library's accessors.
+
+        Raises:
+            ValueError: as for `frozen_body_loss`.
+        """
+        embedding, head = body.get_input_embeddings(), body.get_output_embeddings()
+        if getattr(embedding, "padding_idx", None) is not None and not is_masked(body):
+            raise ValueError(
+                f"{type(body).__name__} has an embedding with padding_idx, whose row gets no gradient; need one "
+                "without. Clear it first: model.get_input_embeddings().padding_idx = None."
+            )
+        names = {id(parameter): name for name, parameter in body.named_parameters()}
+        name_in, name_out = names[id(embedding.weight)], names[id(head.weight)]
+        bias = getattr(head, "bias", None)
+        is_own = name_out != name_in
+        return cls(body, name_in, name_out if is_own else None, names.get(id(bias)), is_masked(body))
+
+    def nats(self, batch: Batch, made: tuple[Tensor, Tensor | None, Tensor | None]) -> tuple[Tensor, int]:
+        """Mean nats of a target and number of targets, with these rows, head rows and biases in place of its own."""
+        rows_in, rows_out, bias = made
+        rows = {self.input: rows_in}
+        rows |= {} if self.head is None else {self.head: rows_out}
+        rows |= {} if self.bias is None else {self.bias: bias}
+        inputs: dict = {"input_ids": batch["input_ids"], "use_cache": False}
+        if self.predicts_own:
+            # Vectors, not ids: RoBERTa counts its positions by comparing ids with that of its padding.
+            inputs = {"inputs_embeds": functional.embedding(batch["input_ids"], rows_in)}
+        logits = torch.func.functional_call(self.body, rows, kwargs=inputs).logits
+        labels = batch["labels"]
+        if not self.predicts_own:
+            labels = functional.pad(labels[:, 1:], (0, 1), value=NOT_LEARNED)
+        total, n_targets = sum_nats(logits, labels)
+        return total / max(1, n_targets), n_targets
 
 
 def sampled_batches(
@@ -170,32 +226,36 @@ def sampled_batches(
 ) -> Callable[[int], Batch]:
     """A function from step to batch; seed and step decide it, so a resumed run sees what it would have seen."""
     held: dict[int, tuple] = {}
+    masks = is_masked(lm.model)
 
     def prepared(number: int) -> tuple:
         if number not in held:
             held.clear()
             vocab = sampler.sample(number)
-            bos = lm.start
-            start = _place(vocab, lm.vocab.literal(bos))
-            packs = pack(vocab.encode(sampler.pool(number)), length=config.length, bos=start)
+            start, after = ends(lm, vocab) if masks else (_place(vocab, lm.vocab.literal(lm.start)), None)
+            packs = pack(vocab.encode(sampler.pool(number)), length=config.length, bos=start, eos=after)
             surface, _ = surface_forms(lm.vocab, vocab.tokens, pieces=network.config.pieces)
             special = np.isin(np.arange(vocab.size), sorted(vocab.special_ids))
             parts = tuple(torch.from_numpy(a) for a in (surface, old_ids(lm.vocab, vocab), special))
-            held[number] = (draw(packs, batch_size=config.batch, seed=config.seed + number), *parts)
+            drawn = draw(packs, batch_size=config.batch, seed=config.seed + number)
+            held[number] = (drawn, Masker.of(vocab) if masks else None, *parts)
         return held[number]
 
     def batch(number: int) -> Batch:
-        drawn, surface, old, special = prepared(number // config.steps_per_tokenizer)
+        drawn, masker, surface, old, special = prepared(number // config.steps_per_tokenizer)
         found = dict(drawn(number % config.steps_per_tokenizer))
+        if masker:
+            found = masker(found, np.random.default_rng([config.seed, 3, number]))
         kept = torch.arange(len(old))
         if config.negatives is not None:
             rng = np.random.default_rng([config.seed, 2, number])
             others = rng.choice(len(old), min(len(old), config.negatives), replace=False)
-            kept = torch.cat([found["input_ids"].flatten(), torch.from_numpy(others)]).unique()
-            found["input_ids"] = torch.searchsorted(kept, found["input_ids"])
             labels = found["labels"]
+            kept = torch.cat([found["input_ids"].flatten(), labels[labels >= 0], torch.from_numpy(others)]).unique()
+            found["input_ids"] = torch.searchsorted(kept, found["input_ids"])
             found["labels"] = torch.where(labels < 0, labels, torch.searchsorted(kept, labels.clamp(min=0)))
-        return found | {"surface": surface[kept], "old": old[kept], "special": special[kept]}
+        found |= {"surface": surface[kept], "old": old[kept], "special": special[kept]}
+        return {key: value.to(lm.device) for key, value in found.items()}
 
     return batch
 

@@ -5,6 +5,7 @@
 Paper: Training-Free Tokenizer Transplantation via OMP (arXiv 2506.06607), whose tool has these as alternatives.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,7 +57,7 @@ def common_interpolation(
         )
     _check_choices(k, weights, distance)
     new_ids, old_ids = trained_anchors(gap, untrained_quantile, max_anchors)
-    k = min(k, new_ids.size)
+    k = _bearable(k, new_ids.size)
 
     def nearest_mix(targets: np.ndarray, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         picks, found = [], []
@@ -75,6 +76,17 @@ def common_interpolation(
         head, _, made = pursued_rows(gap, gap.donor_head, **parts)
         info |= {f"head_{name}": value for name, value in made.items()}
     return Rows(rows, kinds, head, info={"anchors": int(new_ids.size), "k": int(k), **info})
+
+
+def _bearable(k: int, shared: int) -> int:
+    """As many neighbours as were asked for, or as there are; told aloud where that is fewer."""
+    if k > shared:
+        warnings.warn(
+            f"k={k} lowered to {shared}: the vocabularies share so many tokens that the donor learned, and each new "
+            "row mixes all of them. Take a donor that shares more tokens, or method 'pieces'.",
+            stacklevel=4,
+        )
+    return min(k, shared)
 
 
 def nearest(far_BN: np.ndarray, k: int) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 These rows are no combination of old rows: the plan holds them as numbers. A relative of the base gets the same numbers.
 
-Papers: landmark PCA of Training-Free Tokenizer Transplantation via OMP (arXiv 2506.06607) and its tool; SAVA (arXiv
-2504.17025).
+Papers: landmark PCA and the sparse token basis of Training-Free Tokenizer Transplantation via OMP (arXiv 2506.06607)
+and its tool; SAVA (arXiv 2504.17025).
 """
 
 import numpy as np
@@ -73,6 +73,62 @@ def sava(
         return _standardised(targets, donor, base)
 
     return _mapped(gap, "sava", sent, untrained_quantile, max_anchors)
+
+
+def sparse_basis(
+    gap: Gap, *, k: int = 64, untrained_quantile: float = 0.01, max_anchors: int | None = None, memory_mb: int = 1024
+) -> Rows:
+    """Carry new tokens over by a basis that both spaces share: mixes of few shared tokens, near the principal axes.
+
+    Args:
+        k: shared tokens a basis vector is made of, at most.
+        untrained_quantile, max_anchors: as in donors.omp; tokens with an untrained donor row are made of their pieces.
+        memory_mb: bound on the work arrays of the pursuit.
+
+    Raises:
+        ValueError: without donor rows or rows of the model, fewer than two shared tokens, or k below 1.
+
+    Paper: arXiv 2506.06607, whose tool calls it sparse token basis (`stb`). Differs from mergekit 0.1.5: the basis is
+        made of centred rows on both sides, as the target is (there of plain ones, so a common offset comes in twice).
+    """
+    if k < 1:
+        raise ValueError(f"k={k} tokens a basis vector; need 1 or more.")
+
+    def carried(targets, donor, base):
+        return by_sparse_basis(targets, donor, base, k=k, memory_mb=memory_mb)
+
+    return _mapped(gap, "stb", carried, untrained_quantile, max_anchors)
+
+
+def by_sparse_basis(
+    targets_BD: np.ndarray, donor_ND: np.ndarray, base_NE: np.ndarray, *, k: int = 64, memory_mb: int = 1024
+) -> np.ndarray:
+    """Carry points over by coordinates on a basis that is the same mix of landmarks in both spaces.
+
+    Of the narrower space each principal axis is written as a mix of at most `k` centred landmarks (matching pursuit);
+    the same mixes are the basis of the other space. A point's coordinates are least squares on the donor's basis.
+
+    Returns:
+        (B, E) float64: mean of the base's landmarks + coordinates times the base's basis.
+
+    Paper: arXiv 2506.06607 (its tool's `stb`).
+    """
+    from tokenry.transplant.omp import matching_pursuit
+
+    donor, base = donor_ND.astype(np.float64), base_NE.astype(np.float64)
+    donor_mean, base_mean = donor.mean(axis=0), base.mean(axis=0)
+    donor, base = donor - donor_mean, base - base_mean
+    narrow = donor if donor.shape[1] < base.shape[1] else base
+    axes_RW = np.ascontiguousarray(_axes(narrow, narrow.shape[1]).T)
+    picks_RK, weights_RK = matching_pursuit(axes_RW, narrow, k=min(k, len(narrow)), tolerance=1e-8, memory_mb=memory_mb)
+    bases = []
+    for rows in (donor, base):
+        basis = np.zeros((len(axes_RW), rows.shape[1]))
+        for n, (picks, weights) in enumerate(zip(picks_RK, weights_RK, strict=True)):
+            basis[n] = weights[picks >= 0] @ rows[picks[picks >= 0]]
+        bases.append(basis)
+    coordinates_BR = np.linalg.lstsq(bases[0].T, (targets_BD.astype(np.float64) - donor_mean).T, rcond=None)[0].T
+    return base_mean + coordinates_BR @ bases[1]
 
 
 def turn(targets_BD: np.ndarray, donor_ND: np.ndarray, base_NE: np.ndarray, *, scale: bool = True) -> np.ndarray:

@@ -57,8 +57,10 @@ class Arm:
 
     name: str
     seed: int
-    lm: LM
+    lm: LM | None
+    """only of the arm that is written: the others' weights are let go once they are scored."""
     healed: Healed | None
+    """without its model, which is `lm`."""
     language: Scores
     general: Scores | None
 
@@ -139,7 +141,8 @@ def run_arms(
 
     new = extension.vocab
     base = lm.model.get_input_embeddings().weight.detach().float().cpu().numpy()
-    arms = [_scored(UNTOUCHED, 0, lm, None, texts, config)]
+    kept = (EXTENDED + config.methods[0], 0)
+    arms = [_scored(UNTOUCHED, 0, lm, None, texts, config, keep=False)]
     share = bytes_per_token(new, texts["train"]) / bytes_per_token(lm.vocab, texts["train"])
     for seed in range(config.seeds):
         heal_config = replace(config.heal, seed=config.heal.seed + seed)
@@ -149,13 +152,13 @@ def run_arms(
             name = EXTENDED + method
             healed = _train(move(lm, new, plan=made).lm, texts, heal_config, (name, space))
             compute = compute or healed.flops
-            arms.append(_scored(name, seed, healed.lm, healed, texts, config))
+            arms.append(_scored(name, seed, healed.lm, healed, texts, config, keep=(name, seed) == kept))
         for name, settings, budget in (
             (SAME_TEXT, replace(heal_config, steps=max(1, round(heal_config.steps * share))), None),
             (SAME_COMPUTE, heal_config, compute),
         ):
             healed = _train(replace_model(lm), texts, settings, (name, space), compute=budget)
-            arms.append(_scored(name, seed, healed.lm, healed, texts, config))
+            arms.append(_scored(name, seed, healed.lm, healed, texts, config, keep=False))
     return arms
 
 
@@ -171,12 +174,15 @@ def _train(
     )  # fmt: skip
 
 
-def _scored(name: str, seed: int, lm: LM, healed: Healed | None, texts: dict, config: LanguageConfig) -> Arm:
+def _scored(
+    name: str, seed: int, lm: LM, healed: Healed | None, texts: dict, config: LanguageConfig, *, keep: bool
+) -> Arm:
     language, general = (
         measure(lm, texts[part], segment_bytes=config.segment_bytes) if texts[part] else None
         for part in ("language", "general")
     )
-    return Arm(name, seed, lm, healed, language, general)
+    light = None if healed is None else replace(healed, lm=None)
+    return Arm(name, seed, lm if keep else None, light, language, general)
 
 
 def bytes_per_token(vocab: object, texts: Sequence[str]) -> float:

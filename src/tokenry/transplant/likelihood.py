@@ -7,7 +7,7 @@ Paper: Universal Cross-Tokenizer Distillation via Approximate Likelihood Matchin
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,11 @@ class Matching:
     """count the chance that white space follows into every chunk."""
     hidden: float = 0.0
     """weight of the squared distance of last hidden states at chunk ends; needs equal widths."""
+    next_token: float = 0.0
+    """weight of the plain loss on the text beside the likelihoods'."""
+    balanced: bool = False
+    """before the weights, scale every further term to the gradient norm that the likelihoods' has at the last hidden
+    states: then the weights say how hard each pulls, whatever its unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +190,7 @@ def likelihood_loss(
 
     def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict]:
         wants_states = how.hidden > 0
-        output = model(input_ids=batch["input_ids"], output_hidden_states=wants_states, use_cache=False)
+        output = model(input_ids=batch["input_ids"], output_hidden_states=wants_states or how.balanced, use_cache=False)
         own = token_scores(output.logits, batch["input_ids"], spaces[0])
         seen: list[Tensor] = []
 
@@ -197,30 +202,50 @@ def likelihood_loss(
 
         theirs = compute() if scores is None or wants_states else scores.get(batch, compute)
         groups = merge_chunks(own, theirs, batch, how=how)
-        valid = groups.valid_BC
-        n_groups = int(valid.sum())
-        student, aim = (side[valid] for side in groups.log_p)
-        total = likelihood_distance(student, aim, temperature=how.temperature).sum() / max(1, n_groups)
+        n_groups = int(groups.valid_BC.sum())
+        student, aim = (side[groups.valid_BC] for side in groups.log_p)
+        terms = [(1.0, likelihood_distance(student, aim, temperature=how.temperature).sum() / max(1, n_groups))]
         facts = {"tokens": n_groups, "gap_nats": float((student - aim).detach().abs().sum()) / max(1, n_groups)}
+        if how.next_token > 0:
+            learned_BT = batch["labels"][:, 1:] >= 0
+            plain = -(own[0][:, 1:] * learned_BT).sum() / learned_BT.sum().clamp_min(1)
+            terms.append((how.next_token, plain))
+            facts["next_token"] = float(plain.detach())
         if wants_states:
-            states = [
-                hidden.gather(1, ends[..., None].expand(-1, -1, hidden.shape[-1]))[valid]
-                for hidden, ends in zip((output.hidden_states[-1], seen[0]), groups.ends_2BC, strict=True)
-            ]
-            near = channel_distance(*states)
-            total = total + how.hidden * near
+            near = _states_distance(output.hidden_states[-1], seen[0], groups)
+            terms.append((how.hidden, near))
             facts["hidden"] = float(near.detach())
-        return total, facts
+        # A batch without a usable chunk gives no gradient to scale the others to.
+        at = output.hidden_states[-1] if how.balanced and n_groups and torch.is_grad_enabled() else None
+        return _added(terms, at), facts
 
     return loss
 
 
-def balance(parts: list[Tensor], at: Tensor) -> Tensor:
+def _states_distance(own_BTD: Tensor, seen_BSD: Tensor, groups: Groups) -> Tensor:
+    """Distance of the last hidden states where groups end."""
+    states = [
+        hidden.gather(1, ends[..., None].expand(-1, -1, hidden.shape[-1]))[groups.valid_BC]
+        for hidden, ends in zip((own_BTD, seen_BSD), groups.ends_2BC, strict=True)
+    ]
+    return channel_distance(*states)
+
+
+def _added(terms: list[tuple[float, Tensor]], at: Tensor | None) -> Tensor:
+    """Terms with their weights in one sum, balanced at a tensor where one is given."""
+    weights, parts = [weight for weight, _ in terms], [part for _, part in terms]
+    if at is not None and len(parts) > 1:
+        return balance(parts, at, weights)
+    return sum(weight * part for weight, part in terms)
+
+
+def balance(parts: list[Tensor], at: Tensor, weights: Sequence[float] | None = None) -> Tensor:
     """Losses added so that each pulls equally hard: scaled to the gradient norm of the first at one tensor.
 
     Args:
         parts: scalars of one graph.
         at: last hidden states. The paper takes the last layer's weights; those may be frozen here.
+        weights: how hard each pulls; None: all alike.
 
     Raises:
         ValueError: a part does not depend on `at`.
@@ -236,4 +261,5 @@ def balance(parts: list[Tensor], at: Tensor) -> Tensor:
             )
         norms.append(gradient.float().norm())
     scales = [torch.where(norm > 0, norms[0] / norm.clamp_min(1e-30), torch.ones_like(norm)) for norm in norms]
-    return sum(scale * part for scale, part in zip(scales, parts, strict=True))
+    weights = [1.0] * len(parts) if weights is None else weights
+    return sum(weight * scale * part for weight, scale, part in zip(weights, scales, parts, strict=True))

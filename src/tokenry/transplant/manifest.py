@@ -20,6 +20,7 @@ FOLDER = "tokenry_plan"
 LONGEST_PLAN = 256 << 20
 """bytes of plan.json that are read; a real one holds a few MB."""
 _PARTS = ("input.npz", "head.npz", "dense.npz")
+_DENSE = ("dense", "dense_head", "dense_bias")
 _FIELDS = ("method", "untie", "old_fingerprint", "new_fingerprint", "info", "random")
 
 
@@ -103,7 +104,7 @@ def _check_fields(fields: dict, files: object, shape: tuple, unfilled: np.ndarra
 
 
 def _save_dense(plan: Plan, path: Path) -> None:
-    tables = {"ids": plan.dense_ids, "dense": plan.dense, "dense_head": plan.dense_head}
+    tables = {"ids": plan.dense_ids, **{name: getattr(plan, name) for name in _DENSE}}
     buffer = io.BytesIO()
     np.savez(buffer, **{name: rows for name, rows in tables.items() if rows is not None})
     atomic_write(path, buffer.getvalue())
@@ -114,12 +115,11 @@ def _load_dense(path: Path, n_new: int) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as file:
         tables = {name: file[name] for name in file.files}
     ids = tables.pop("ids", None)
-    fits = ids is not None and ids.ndim == 1 and np.issubdtype(ids.dtype, np.integer) and set(tables) <= {
-        "dense", "dense_head"
-    }  # fmt: skip
+    fits = ids is not None and ids.ndim == 1 and np.issubdtype(ids.dtype, np.integer) and set(tables) <= set(_DENSE)
     if fits and ids.size:
         fits = ids.min() >= 0 and ids.max() < n_new and np.unique(ids).size == ids.size
-    for rows in tables.values() if fits else ():
+    for name, rows in tables.items() if fits else ():
+        rows = rows[:, None] if name == "dense_bias" and rows.ndim == 1 else rows
         whole = rows.ndim == 2 and rows.dtype == np.float32 and len(rows) == ids.size
         fits = fits and whole and bool((np.isfinite(rows).all(axis=1) | np.isnan(rows).all(axis=1)).all())
     if not fits:

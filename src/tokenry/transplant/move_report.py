@@ -48,6 +48,7 @@ def move_report(
         )
     if plan.method == "zero" and classes["unmatched"]:
         warnings.append("Head rows of zeros give logit 0, which may exceed every true logit.")
+    warnings += nothing_shared(plan)
     if "note" in plan.info:
         warnings.append(f"{plan.info['note']}.")
     notes = ["Tokens are compared by the bytes they stand for, specials by role and then by text."]
@@ -68,6 +69,19 @@ def move_report(
         warnings=warnings,
         notes=notes,
     )
+
+
+def nothing_shared(plan: Plan) -> list[str]:
+    """A sentence where no ordinary token keeps its row."""
+    counts = plan.input.counts()
+    if counts.get("copy", 0) or not plan.n_new:
+        return []
+    mixed, rest = counts.get("combine", 0) + counts.get("given", 0), sum(counts.values()) - counts.get("special", 0)
+    return [
+        f"The vocabularies share no token (specials aside): no row of the {rest:,} is copied, {mixed:,} are made from "
+        f"other rows by {plan.method}, {rest - mixed:,} say nothing (mean, random or zero rows). The model must learn "
+        "its tokens anew: train it, or take a tokenizer that shares tokens with it (tokenry tokenizer compare A B)."
+    ]
 
 
 def _made_facts(plan: Plan) -> dict:

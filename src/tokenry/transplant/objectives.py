@@ -50,6 +50,16 @@ def check_objective(objective: str, teacher: object) -> None:
         )
 
 
+def check_terms(config: object) -> None:
+    """Refuse what only the likelihoods take beside them under another objective: it would be ignored."""
+    given = [name for name in ("next_token", "alm_hidden", "balanced") if getattr(config, name)]
+    if given and config.objective != "alm":
+        raise ValueError(
+            f"{', '.join(given)} with the objective {config.objective!r}; these stand beside alm only (--next-token, "
+            "--hidden, --balanced). Take --objective alm, or leave them away."
+        )
+
+
 def course(
     lm: LM, texts: list[str], *, config: object, teacher: Teacher | LM | None, rows: Sequence[int] | None
 ) -> Course:
@@ -71,7 +81,10 @@ def course(
     if name == "distil":
         loss = paired_distilled_loss(teacher.model, weight=config.weight)
     else:
-        how = Matching(config.temperature, config.threshold, hidden=config.alm_hidden)
+        how = Matching(
+            config.temperature, config.threshold, hidden=config.alm_hidden, next_token=config.next_token,
+            balanced=config.balanced,
+        )  # fmt: skip
         spaces = tuple(
             torch.from_numpy(np.flatnonzero(space_starts(side.vocab, side.model.config.vocab_size))).to(lm.device)
             for side in (lm, teacher)

@@ -8,14 +8,21 @@ Paper: Training-Free Tokenizer Transplantation via Orthogonal Matching Pursuit (
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from tokenry.transplant.omp_solvers import GemmSolver, GramSolver, NearSolver, gram_shape, place_of
+
 # Axes: B targets (of a batch), N anchors, D width, K picks.
 
-_PASS = 6.0
-"""Time of a multiply-add of the recursion in those of a matrix product: 3.3 (14 against 46 a ns on one core) where the
-images of a target stay in the cache, more beyond it."""
+_PRODUCT, _LOOK, _READ, _MERGE, _ROW = 0.0175, 0.45, 0.24, 0.027, 1.3
+"""Nanoseconds on one core (AMD EPYC with AVX-512): a multiply-add of a product, the look at a score, a number of the
+directions in Gram-Schmidt; a multiply-add of the recursion, and what else a step does to an anchor's correlation."""
+_CALLS_GEMM, _CALLS_GRAM = 2400.0, 4000.0
+"""Nanoseconds that the calls of a step take whatever the sizes."""
+_LEAST_MB = 320
+"""Work arrays that are always allowed: less than PyTorch takes to load, which the Gram form does without."""
 
 
 def matching_pursuit(
@@ -26,8 +33,9 @@ def matching_pursuit(
     tolerance: float = 1e-4,
     form: str = "auto",
     normalize: bool = False,
-    memory_mb: int = 1024,
+    memory_mb: int | None = None,
     candidates: int | None = None,
+    scratch: str | Path | None = None,
 ):
     """Write each target as a combination of at most `k` anchors (orthogonal matching pursuit).
 
@@ -35,16 +43,15 @@ def matching_pursuit(
         targets_BD: vectors to approximate: numpy float32 or float64, or a torch tensor on any device.
         anchors_ND: dictionary, of the same library and dtype; rows need not be unit length. Zero rows are never picked.
         k: most anchors a target, 1 <= k <= N.
-        tolerance: stop refining a target once its residual norm is below this share of its own norm. The Gram form
-            knows the residual only to the square root of the rounding, so there the share is at least
-            4 * sqrt(eps): 1.4e-3 in float32. A target also stops when the best anchor lies in the span of its picks.
-        form: "gemm", "gram" (numpy only), or "auto": for numpy the one that costs less by width, picks, numbers of
-            anchors and targets, and how much of the Gram matrix `memory_mb` holds; for torch "gemm".
+        tolerance: stop a target at this share of its norm (in the Gram form, which knows the residual to the root of
+            the rounding, at 4 * sqrt(eps) or more), and when the best anchor lies in the span of its picks.
+        form: "gemm", "gram" (numpy only), or "auto": the one that costs less; for torch "gemm".
         normalize: choose anchors by cosine instead of by inner product; weights still belong to the rows as given.
-        memory_mb: bound on the work arrays; decides the batch and how many rows of the Gram matrix are kept.
-        candidates: approximate: a target picks only among this many anchors, those of greatest inner product with it
-            (numpy only). Tens of thousands of anchors then cost little more than one product with each;
-            `restriction_cost` tells what it does to the residual.
+        memory_mb: bound on the work arrays: batch, Gram rows kept (4 N^2 bytes hold all). None: what the reference tool
+            takes for these shapes, at least 320.
+        candidates: approximate: pick only among this many anchors, those of greatest inner product with the residual,
+            chosen anew at 1, 2, 4, 8, ... picks. `restriction_cost` tells what it does to the residual.
+        scratch: a folder on a disk: Gram rows that memory does not hold lie in a file there and are not made again.
 
     Returns:
         picks_BK: int64 rows of `anchors_ND`, -1 where the pursuit stopped early.
@@ -56,21 +63,21 @@ def matching_pursuit(
     Paper: arXiv 2506.06607.
     """
     xp = _library(targets_BD, anchors_ND)
-    _check(xp, targets_BD, anchors_ND, k, candidates)
-    form = _chosen_form(xp, form, (len(targets_BD), *anchors_ND.shape), k, memory_mb * 2**20 / anchors_ND.itemsize)
-    norms_N = xp.concatenate([xp.linalg.norm(part, axis=1) for part in _parts(anchors_ND)])
+    norms_N = _check(xp, targets_BD, anchors_ND, k, candidates)
+    sizes = (len(targets_BD), *anchors_ND.shape)
+    budget = _budget(sizes, k, memory_mb, anchors_ND.itemsize)
+    form = _chosen_form(xp, form, sizes, k, budget, scratch is not None)
     # Below this a squared row underflows: such a row is a zero row.
-    usable = xp.arange(len(norms_N), **_place(xp, targets_BD))[norms_N > 1e-18]
+    usable = xp.arange(len(norms_N), **place_of(xp, targets_BD))[norms_N > 1e-18]
     if len(usable) < len(anchors_ND):
         anchors_ND, norms_N = anchors_ND[usable], norms_N[usable]
     if normalize:
         anchors_ND = anchors_ND / norms_N[:, None]
-    n, width = len(targets_BD), min(k, len(usable))
-    picks = xp.full((n, k), -1, dtype=xp.int64, **_place(xp, targets_BD))
-    weights = xp.zeros((n, k), dtype=targets_BD.dtype, **_place(xp, targets_BD))
+    n, width, place = len(targets_BD), min(k, len(usable)), place_of(xp, targets_BD)
+    picks, weights = xp.full((n, k), -1, dtype=xp.int64, **place), xp.zeros((n, k), dtype=targets_BD.dtype, **place)
     if not n or not width:
         return picks, weights
-    solve = _solver(xp, form, anchors_ND, (n, width), memory_mb=memory_mb, candidates=candidates)
+    solve = _solver(xp, form, anchors_ND, shape=(n, width, budget), candidates=candidates, scratch=scratch)
     for start in range(0, n, solve.size):
         stop = min(start + solve.size, n)
         chosen, found = solve(targets_BD[start:stop], width, tolerance)
@@ -80,13 +87,14 @@ def matching_pursuit(
     return picks, weights
 
 
-def _solver(xp, form: str, anchors_ND, shape: tuple[int, int], *, memory_mb: int, candidates: int | None):
-    n_targets, k = shape
+def _solver(xp, form: str, anchors_ND, *, shape: tuple[int, int, int], candidates: int | None, scratch):
+    """`shape`: targets, picks, and numbers that the work arrays may hold."""
+    n_targets, k, budget = shape
     if candidates is not None and candidates < len(anchors_ND):
-        return _NearSolver(anchors_ND, max(candidates, k), memory_mb)
+        return NearSolver(xp, anchors_ND, k, budget, n_near=max(candidates, k))
     if form == "gemm":
-        return _GemmSolver(xp, anchors_ND, k, memory_mb)
-    return _GramSolver(anchors_ND, n_targets, k, memory_mb)
+        return GemmSolver(xp, anchors_ND, k, budget)
+    return GramSolver(anchors_ND, n_targets, k, budget=budget, scratch=None if scratch is None else Path(scratch))
 
 
 def _library(*arrays):
@@ -99,12 +107,15 @@ def _library(*arrays):
     raise ValueError(f"Targets and anchors are {kinds}; need two numpy arrays, or two torch tensors on one device.")
 
 
-def _parts(rows):
-    """Blocks of rows, so that what is made of a matrix in passing stays small."""
-    return [rows[start : start + 2048] for start in range(0, max(1, len(rows)), 2048)]
+def _budget(shape: tuple[int, int, int], k: int, memory_mb: int | None, itemsize: int) -> int:
+    """Numbers that the work arrays may hold."""
+    if memory_mb is not None:
+        return memory_mb * 2**20 // itemsize
+    n_targets, n, d = shape
+    return max(_LEAST_MB * 2**20 // itemsize, min(512, n_targets) * (k * d + 2 * n))
 
 
-def _chosen_form(xp, form: str, shape: tuple[int, int, int], k: int, budget: float) -> str:
+def _chosen_form(xp, form: str, shape: tuple[int, int, int], k: int, budget: int, spills: bool = False) -> str:
     """`shape`: numbers of targets and anchors, width; `budget`: numbers that the work arrays may hold."""
     if form not in ("auto", "gemm", "gram"):
         raise ValueError(f"form={form!r} is unknown; need 'auto', 'gemm' or 'gram'.")
@@ -112,34 +123,30 @@ def _chosen_form(xp, form: str, shape: tuple[int, int, int], k: int, budget: flo
         raise ValueError("form='gram' works on numpy arrays; for torch tensors use form='gemm', or pass arrays.")
     if form != "auto":
         return form
-    return "gram" if xp is np and _gram_share(shape, k, budget) < 1 else "gemm"
+    return "gram" if xp is np and _gram_share(shape, k, budget, spills) < 1 else "gemm"
 
 
-def _gram_share(shape: tuple[int, int, int], k: int, budget: float) -> float:
-    """Cost of the Gram form as a share of the GEMM form's: rows of the Gram matrix, and the recursion.
+def _gram_share(shape: tuple[int, int, int], k: int, budget: int, spills: bool) -> float:
+    """Time of the Gram form as a share of the GEMM form's: rows of the Gram matrix, and the recursion.
 
-    Rows are made once where they all fit. Else a pick finds its row as often as rows are held (picks spread evenly),
-    and a target's images must fit too.
+    Rows are made once where they all fit, or lie on disk. Else a pick finds its row as often as rows are held (picks
+    spread evenly; real ones do not, and find it more often), and a target's images must fit too.
     """
     n_targets, n, d = shape
-    held = min(n, budget / 2 / n) / n
-    if budget / 2 < n * (k + 3) or not n_targets:
+    if not n_targets or (budget < 2 * n * (k + 3) and n_targets > 1):
         return 1.0
-    complete = held == 1.0 and n_targets * k >= n
-    rows = n / n_targets if complete else k * (1 - held * (1 - n / max(n, n_targets * k)))
-    return (rows * d + k * k / 2 * _PASS) / (d * k)
+    complete, held, _ = gram_shape(n, n_targets, k, budget=budget)
+    once = min(k, n / n_targets)
+    # A product of a matrix with itself costs half.
+    rows = once / 2 if complete else once if spills else max(once, k * (1 - held / n))
+    gram = (1 + rows) * d * _PRODUCT + k * (_ROW + _CALLS_GRAM / n) + k * k / 2 * _MERGE
+    return gram / (k * (d * _PRODUCT + _LOOK + _CALLS_GEMM / n) + k * k * d / n * _READ)
 
 
-def _place(xp, like) -> dict:
-    return {} if xp is np else {"device": like.device}
-
-
-def _check(xp, targets_BD, anchors_ND, k: int, candidates: int | None) -> None:
-    if candidates is not None and (xp is not np or candidates < 1):
-        raise ValueError(
-            f"candidates={candidates} with {xp.__name__} arrays; need 1 or more, and numpy arrays. Leave it away: on a "
-            "GPU the exact form is fast."
-        )
+def _check(xp, targets_BD, anchors_ND, k: int, candidates: int | None):
+    """Norms of the anchors, where all is well."""
+    if candidates is not None and candidates < 1:
+        raise ValueError(f"candidates={candidates}; need 1 or more (256 is a good start), or None for the exact form.")
     if targets_BD.ndim != 2 or anchors_ND.ndim != 2 or targets_BD.shape[1] != anchors_ND.shape[1]:
         raise ValueError(
             f"Targets of shape {tuple(targets_BD.shape)} and anchors of shape {tuple(anchors_ND.shape)} do not fit; "
@@ -156,146 +163,18 @@ def _check(xp, targets_BD, anchors_ND, k: int, candidates: int | None) -> None:
             f"k={k} picks asked from {n_anchors} shared tokens; need 1 <= k <= {n_anchors}. "
             "Lower --k, or look at the overlap first: tokenry tokenizer compare A B."
         )
-    for name, array in (("targets", targets_BD), ("anchors", anchors_ND)):
+    lengths = [_lengths(xp, array) for array in (targets_BD, anchors_ND)]
+    for name, own in zip(("targets", "anchors"), lengths, strict=True):
         # A comparison that NaN fails too; beyond the bound squared lengths overflow float32.
-        if not all(bool((xp.abs(part) < 1e15).all()) for part in _parts(array)):
-            raise ValueError(f"The {name} hold numbers that are not finite or above 1e15; check the donor's weights.")
+        if not bool((own < 1e18).all()):
+            raise ValueError(f"The {name} hold numbers that are not finite, or too large; check the donor's weights.")
+    return lengths[1]
 
 
-def _degenerate(dtype_eps: float) -> float:
-    """Share of its squared length that an anchor must have outside the span of the earlier picks."""
-    return max(1e-10, 16 * dtype_eps)
-
-
-def _back_substitute(xp, lower_BKK, beta_BK):
-    """Solve L^T c = beta for every target; L is lower triangular with a positive diagonal."""
-    out = xp.zeros_like(beta_BK)
-    for s in range(beta_BK.shape[1] - 1, -1, -1):
-        rest = (lower_BKK[:, s + 1 :, s] * out[:, s + 1 :]).sum(1)
-        out[:, s] = (beta_BK[:, s] - rest) / lower_BKK[:, s, s]
-    return out
-
-
-class _GemmSolver:
-    """Residual form: one product residual @ anchors.T a step, Gram-Schmidt twice."""
-
-    def __init__(self, xp, anchors_ND, k: int, memory_mb: int) -> None:
-        self.xp, self.anchors = xp, anchors_ND
-        n, d = anchors_ND.shape
-        self.size = max(1, min(512, int(memory_mb * 2**20 / (8 * (k * (d + k) + 3 * n)))))
-
-    def __call__(self, targets_BD, k: int, tolerance: float):
-        xp, anchors = self.xp, self.anchors
-        b, place, dtype = len(targets_BD), _place(self.xp, targets_BD), targets_BD.dtype
-        everyone = xp.arange(b, **place)
-        basis = xp.zeros((b, k, anchors.shape[1]), dtype=dtype, **place)
-        lower = xp.zeros((b, k, k), dtype=dtype, **place)
-        lower[:, range(k), range(k)] = 1
-        beta = xp.zeros((b, k), dtype=dtype, **place)
-        picks = xp.full((b, k), -1, dtype=xp.int64, **place)
-        residual = targets_BD + 0
-        limit = tolerance * xp.linalg.norm(targets_BD, axis=1)
-        active = xp.linalg.norm(residual, axis=1) > limit
-        for s in range(k):
-            if not bool(active.any()):
-                break
-            score = xp.abs(residual @ anchors.T)
-            for j in range(s):
-                score[everyone, picks[:, j]] = -1
-            best = xp.argmax(score, axis=1)
-            atom = anchors[best]
-            w = (basis[:, :s] @ atom[:, :, None])[:, :, 0]
-            fresh = atom - (w[:, None, :] @ basis[:, :s])[:, 0]
-            again = (basis[:, :s] @ fresh[:, :, None])[:, :, 0]
-            fresh, w = fresh - (again[:, None, :] @ basis[:, :s])[:, 0], w + again
-            delta = xp.linalg.norm(fresh, axis=1)
-            length = xp.linalg.norm(atom, axis=1)
-            active = active & (delta**2 > _degenerate(float(xp.finfo(dtype).eps)) * length**2)
-            q = xp.where(active[:, None], fresh / xp.where(active, delta, delta * 0 + 1)[:, None], 0 * fresh)
-            basis[:, s] = q
-            lower[:, s, :s] = xp.where(active[:, None], w, 0 * w)
-            lower[:, s, s] = xp.where(active, delta, delta * 0 + 1)
-            beta[:, s] = (q * residual).sum(1)
-            residual = residual - beta[:, s, None] * q
-            picks[:, s] = xp.where(active, best, best * 0 - 1)
-            active = active & (xp.linalg.norm(residual, axis=1) > limit)
-        return picks, _back_substitute(xp, lower, beta)
-
-
-class _GramSolver:
-    """Correlation form: with V_j = anchors @ q_j kept for each target, a step needs one row of the Gram matrix.
-
-    alpha -= beta V_s replaces the product of residual and anchors: N k^2 / 2 multiply-adds a target instead of N d k.
-    """
-
-    def __init__(self, anchors_ND: np.ndarray, n_targets: int, k: int, memory_mb: int) -> None:
-        self.anchors = anchors_ND
-        n = len(anchors_ND)
-        self.squares = np.einsum("nd,nd->n", anchors_ND, anchors_ND)
-        row_bytes = n * anchors_ND.itemsize
-        budget = memory_mb * 2**20
-        self.capacity = int(min(n, max(1, budget // 2 // row_bytes)))
-        # All rows at once run at full GEMM speed, and a target then runs through with its images in the cache.
-        complete = self.capacity == n and n_targets * k >= n
-        # Beside its k images a target needs its correlations, and a moment's two copies: |them|, a new Gram row.
-        most = budget // 2 // (row_bytes * (k + 3))
-        self.size = int(max(1, min(4 if complete else 64, n_targets, self.capacity, most)))
-        self.rows = np.empty((self.capacity, n), dtype=anchors_ND.dtype)
-        self.slot_of = np.full(n, -1, dtype=np.int64)
-        self.owner = np.full(self.capacity, -1, dtype=np.int64)
-        self.hand = 0
-        if complete:
-            np.matmul(anchors_ND, anchors_ND.T, out=self.rows)
-            self.slot_of[:] = self.owner[:] = np.arange(n)
-        self.images = np.empty((self.size, k, n), dtype=anchors_ND.dtype)
-
-    def fetch(self, wanted: np.ndarray) -> None:
-        """Compute the Gram rows of these anchors in one product; the longest held rows make room."""
-        missing = np.unique(wanted)
-        missing = missing[self.slot_of[missing] < 0][: self.capacity]
-        free = (self.hand + np.arange(missing.size)) % self.capacity
-        self.hand = (self.hand + missing.size) % self.capacity
-        gone = self.owner[free]
-        self.slot_of[gone[gone >= 0]] = -1
-        self.rows[free] = self.anchors[missing] @ self.anchors.T
-        self.owner[free], self.slot_of[missing] = missing, free
-
-    def __call__(self, targets_BD: np.ndarray, k: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-        from tokenry.transplant.omp_kernels import pursue
-
-        b, dtype = len(targets_BD), targets_BD.dtype
-        eps = float(np.finfo(dtype).eps)
-        alpha = targets_BD @ self.anchors.T
-        lower = np.zeros((b, k, k), dtype=dtype)
-        lower[:, range(k), range(k)] = 1
-        beta = np.zeros((b, k), dtype=dtype)
-        picks = np.full((b, k), -1, dtype=np.int64)
-        left = np.einsum("bd,bd->b", targets_BD, targets_BD, dtype=np.float64)
-        limit = max(tolerance, 4 * eps**0.5) ** 2 * left
-        state = (self.images[:b], alpha, lower, beta, picks, left, limit, _degenerate(eps))
-        while pursue(self.rows, self.slot_of, self.squares, *state):
-            going = (left > limit) & (picks[:, -1] < 0)
-            self.fetch(np.abs(alpha[going]).argmax(axis=1))
-        return picks, _back_substitute(np, lower, beta)
-
-
-class _NearSolver:
-    """Approximate form: each target pursues by correlations among its own nearest anchors."""
-
-    def __init__(self, anchors_ND: np.ndarray, n_near: int, memory_mb: int) -> None:
-        self.anchors, self.n_near, self.memory_mb = anchors_ND, n_near, memory_mb
-        self.size = int(max(1, min(256, memory_mb * 2**20 // (4 * anchors_ND.itemsize * len(anchors_ND)))))
-
-    def __call__(self, targets_BD: np.ndarray, k: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-        score = np.abs(targets_BD @ self.anchors.T)
-        near = np.sort(np.argpartition(score, -self.n_near, axis=1)[:, -self.n_near :], axis=1)
-        picks, weights = [], []
-        for target, own in zip(targets_BD, near, strict=True):
-            solve = _GramSolver(self.anchors[own], 1, k, self.memory_mb)
-            chosen, found = solve(target[None], k, tolerance)
-            picks.append(np.where(chosen >= 0, own[chosen * (chosen >= 0)], -1))
-            weights.append(found)
-        return np.concatenate(picks), np.concatenate(weights)
+def _lengths(xp, rows):
+    """Norms, in blocks, so that nothing of the size of the matrix is made in passing."""
+    parts = [rows[start : start + 2048] for start in range(0, max(1, len(rows)), 2048)]
+    return xp.concatenate([xp.einsum("nd,nd->n", part, part) for part in parts]) ** 0.5
 
 
 def restriction_cost(

@@ -60,6 +60,8 @@ class Rows:
     `rows` counts there."""
     dense_head: np.ndarray | None = None
     """the same for a head of its own."""
+    dense_bias: np.ndarray | None = None
+    """float32 (n,): the bias of the head, for a model that has one; NaN is not given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,9 @@ class Plan:
     dense_head: np.ndarray | None = None
     """the same for the head; without, an untied plan of a model with one matrix takes `dense`."""
     dense_ids: np.ndarray | None = None
-    """int64 (n,): the new ids of both."""
+    """int64 (n,): the new ids of all of them."""
+    dense_bias: np.ndarray | None = None
+    """float32 (n,): biases of the head that are numbers."""
 
     @property
     def n_new(self) -> int:
@@ -198,9 +202,9 @@ def _plan_of(gap: Gap, made: Rows, name: str, untie: bool, options: dict) -> Pla
     prints = (rows_fingerprint(old), rows_fingerprint(new))
     tables = {
         key: None if rows is None else np.ascontiguousarray(rows, dtype=np.float32)
-        for key, rows in (("dense", made.dense), ("dense_head", made.dense_head))
+        for key, rows in (("dense", made.dense), ("dense_head", made.dense_head), ("dense_bias", made.dense_bias))
     }
-    ids = None if made.dense is None and made.dense_head is None else gap.ids
+    ids = None if all(table is None for table in tables.values()) else gap.ids
     return Plan(input_map, head_map, name, untie, unfilled[~same_hole], *prints, info, random, **tables, dense_ids=ids)
 
 
@@ -237,7 +241,8 @@ def _spelled(old: Vocab, new: Vocab, found: Match, ids: np.ndarray, known, untra
 def _by_pieces(gap: Gap, made: Rows, untrained: tuple[Sequence[int], Sequence[int]]) -> Rows:
     """Put the mean of the pieces where the donor never learned the token: its row says nothing."""
     rows, heads, kinds = list(made.rows), None if made.head is None else list(made.head), made.kinds.copy()
-    tables = [None if table is None else table.copy() for table in (made.dense, made.dense_head)]
+    names = ("dense", "dense_head", "dense_bias")
+    tables = [None if (table := getattr(made, name)) is None else table.copy() for name in names]
     for n in np.flatnonzero(np.isin(gap.ids, np.asarray(untrained[1], dtype=np.int64))).tolist():
         pieces = gap.pieces[n]
         rows[n] = (pieces, [1 / len(pieces)] * len(pieces)) if pieces else ([], [])
@@ -248,7 +253,7 @@ def _by_pieces(gap: Gap, made: Rows, untrained: tuple[Sequence[int], Sequence[in
             if table is not None:
                 table[n] = np.nan
     info = {**made.info, "untrained_old": len(untrained[0]), "untrained_new": len(untrained[1])}
-    return replace(made, rows=rows, head=heads, kinds=kinds, dense=tables[0], dense_head=tables[1], info=info)
+    return replace(made, rows=rows, head=heads, kinds=kinds, info=info, **dict(zip(names, tables, strict=True)))
 
 
 def _halves(old: Vocab, token: bytes, bad: set[int]) -> list[int]:
@@ -293,6 +298,8 @@ def _check_rows(made: Rows, ids: np.ndarray, name: str) -> None:
     numbers = {len(made.rows), len(made.kinds)} | ({len(made.head)} if made.head is not None else set())
     if numbers != {ids.size}:
         raise ValueError(f"Method {name!r} made {sorted(numbers)} rows for {ids.size} new tokens; need one for each.")
+    if made.dense_bias is not None and made.dense_bias.shape != (ids.size,):
+        raise ValueError(f"Method {name!r} gave biases of shape {made.dense_bias.shape}; need ({ids.size},).")
     for dense in (made.dense, made.dense_head):
         if dense is None:
             continue

@@ -82,7 +82,8 @@ def check_range(rows: np.ndarray, name: str, *, largest: float, dtype: str) -> N
 def new_bias(plan: Plan, bias: np.ndarray, *, n_rows: int | None = None) -> np.ndarray:
     """The bias of the new head (n_rows,) from the old one (V_old or more,); unfilled ids lie 20 below the least.
 
-    Rows without a combination (zero, random, mean) get the mean bias. Raises ValueError as new_rows does.
+    Rows without a combination (zero, random, mean) get the mean bias, unless the plan holds their bias as a number.
+    Raises ValueError as new_rows does.
     """
     check_matrix(plan, bias[:, None], "head bias")
     n_rows = plan.n_new if n_rows is None else n_rows
@@ -90,6 +91,9 @@ def new_bias(plan: Plan, bias: np.ndarray, *, n_rows: int | None = None) -> np.n
     out[: plan.n_new] = plan.head.apply(bias[: plan.n_old])
     empty = np.diff(plan.head.indptr) == 0
     out[: plan.n_new][empty] = bias[_mean_ids(plan)].mean()
+    if plan.dense_bias is not None:
+        is_given = ~np.isnan(plan.dense_bias)
+        out[plan.dense_ids[is_given]] = plan.dense_bias[is_given]
     out[plan.unfilled] = bias.min() - _BIAS_GAP
     old_padding = bias[plan.n_old :][: n_rows - plan.n_new]
     out[plan.n_new : plan.n_new + old_padding.size] = old_padding

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from tokenry.core.tokenmap import RowKind
 from tokenry.models.partial import freeze, lora, train_rows
+from tokenry.transplant.planning import Plan
 
 KINDS = ("rows", "lora", "all")
 
@@ -64,6 +66,12 @@ def scaled(stages: Sequence[Stage], costs: Sequence[float], compute: float) -> l
     if not sum(steps):
         steps[int(np.argmax([stage.steps for stage in stages]))] = 1
     return [replace(stage, steps=n) for stage, n in zip(stages, steps, strict=True)]
+
+
+def made_rows(made: Plan) -> list[int] | None:
+    """Ids whose rows a plan makes anew, for what trains those alone; None where there are none."""
+    found = np.flatnonzero(made.input.kinds > RowKind.SPECIAL)
+    return np.setdiff1d(found, made.unfilled).tolist() or None
 
 
 def row_names(model: nn.Module) -> list[str]:

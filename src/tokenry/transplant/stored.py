@@ -90,8 +90,8 @@ class Stored:
         """Refuse a model that this surgery would leave with parts of the old vocabulary.
 
         Raises:
-            ValueError: a decoder with a vocabulary of its own, further tables over the vocabulary, positions counted
-                from a pad id that would change, or a head untied in a model that is not causal.
+            ValueError: a decoder with a vocabulary of its own, pictures as codes in the vocabulary, further tables over
+                it, positions counted from a pad id that would change, or a head untied in a model that is not causal.
         """
         config, name = self.model.config, f"{self.folder}: {type(self.model).__name__}"
         own = getattr(config, "decoder_vocab_size", None)
@@ -101,6 +101,11 @@ class Stored:
             raise ValueError(
                 f"{name} has a vocabulary for its encoder and another for its decoder; a move gives one tokenizer to "
                 "both. Need a model that shares one vocabulary."
+            )
+        if getattr(config, "vocabulary_map", None):
+            raise ValueError(
+                f"{name} keeps the codes of its pictures in the vocabulary itself (vocabulary_map); a move would cut "
+                "them off. Such an architecture is not supported; need one whose pictures come as vectors."
             )
         if self.others:
             raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from tokenry.core.report import Report
 from tokenry.core.vocab import Vocab
-from tokenry.transplant.configs import moved_ids, unknown_in_template, with_template
+from tokenry.transplant.configs import moved_ids, unknown_in_template, with_conventions
 from tokenry.transplant.manifest import load_plan, save_plan
 from tokenry.transplant.matching import Match, match, raw_overlap, rows_fingerprint
 from tokenry.transplant.move_report import move_report
@@ -94,7 +94,7 @@ def move(
     made_input, made_head = new_rows(plan, before.input, before.head, n_rows=n_rows)
     made_bias = None if before.bias is None else new_bias(plan, before.bias, n_rows=n_rows)
     template = lm.tokenizer.chat_template
-    to = with_template(to, template)
+    to = with_conventions(to, lm.vocab, template)
     model = _rebuilt(lm.model, parts, made_input, made_head, made_bias)
     lost = _set_ids(model, plan, lm.vocab, to, n_rows)
     from tokenry.models.lm import LM, tokenizer_of

@@ -9,10 +9,11 @@ import numpy as np
 
 from tokenry.core.tokenmap import RowKind
 from tokenry.core.vocab import Kind, Vocab
-from tokenry.transplant.encoders import counted_encoder, embed, open_encoder, row_encoder
+from tokenry.models.encoders import embed, open_encoder
 from tokenry.transplant.interpolation import nearest
 from tokenry.transplant.neighbours import cosine_blocks, unit_rows
 from tokenry.transplant.planning import Gap, Rows
+from tokenry.transplant.string_vectors import counted_encoder, row_encoder
 
 
 def tokenadapt(

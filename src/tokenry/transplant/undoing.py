@@ -10,7 +10,7 @@ import numpy as np
 from tokenry.core.report import Report
 from tokenry.core.runs import atomic_folder
 from tokenry.core.vocab import Vocab
-from tokenry.transplant.configs import missing_ids, moved_ids, unknown_in_template, with_template
+from tokenry.transplant.configs import missing_ids, moved_ids, unknown_in_template, with_conventions
 from tokenry.transplant.manifest import FOLDER, load_plan, plan_folder, save_plan
 from tokenry.transplant.move_report import move_report
 from tokenry.transplant.planning import Plan, new_bias, new_rows
@@ -64,7 +64,7 @@ def apply_plan(
     rows.check(plan, to)
     _check_ids(folder, plan, old, to)
     n_rows = wanted_rows(plan, len(rows.input), pad_to_multiple_of)
-    to = with_template(to, old.config.get("chat_template"))
+    to = with_conventions(to, old, old.config.get("chat_template"))
     made = _made_tensors(plan, rows, n_rows)
     with atomic_folder(out, overwrite=overwrite) as part:
         _write_tensors(folder, part, {name: rows.as_stored(name, array) for name, array in made.items()})

@@ -13,6 +13,10 @@ PROBES = (
     "def f(x):\n\treturn x ** 2  # 👍🏽\n",
 )
 _ID_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_LLAMA_CPP = (
+    "llama.cpp's converter takes a BPE tokenizer only when the hash of what it makes of a test text is in its list. A "
+    "tokenizer made or changed here is not in it: add it there first, as docs/transplant.md shows."
+)
 _LIST_KEYS = ("suppress_tokens", "begin_suppress_tokens")
 
 
@@ -45,7 +49,8 @@ def verify(source: object, *, texts: Sequence[str] = PROBES, own_code: bool = Fa
         "tied": head is not None and bool(head.data_ptr() == embedding.data_ptr()),
         "texts": len(texts),
     }
-    return _report(lm.name, problems, facts)
+    model = getattr(lm.vocab.backend, "model", None)
+    return _report(lm.name, problems, facts, notes=[_LLAMA_CPP] if type(model).__name__ == "BPE" else [])
 
 
 def _open(source: object, *, own_code: bool):
@@ -66,14 +71,15 @@ def _tables(lm) -> tuple:
     return tuple(None if module is None else module.weight for module in accessors(lm.model))
 
 
-def _report(name: str, problems: list[tuple[str, str]], facts: dict) -> Report:
+def _report(name: str, problems: list[tuple[str, str]], facts: dict, *, notes: Sequence[str] = ()) -> Report:
     import pyarrow as pa
 
     columns = {key: pa.array([p[n] for p in problems], pa.string()) for n, key in enumerate(("check", "problem"))}
     verdict = f"{len(problems)} problem(s): {problems[0][1]}" if problems else "Everything that was checked fits."
     facts = {"ok": not problems, "n_problems": len(problems), **facts}
     tables = {"problems": pa.table(columns)}
-    return Report("transplant-verify", f"{Path(name).name}: verified", facts=facts, tables=tables, verdict=verdict)
+    title = f"{Path(name).name}: verified"
+    return Report("transplant-verify", title, facts=facts, tables=tables, verdict=verdict, notes=list(notes))
 
 
 def _rows(lm) -> list[tuple[str, str]]:

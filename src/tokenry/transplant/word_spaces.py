@@ -3,6 +3,8 @@
 Papers: WECHSEL (arXiv 2112.06598), OFA (arXiv 2311.08849).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tokenry.core.tokenmap import RowKind
@@ -58,10 +60,36 @@ def wechsel(
         counts once; the fallback.
     """
     check_fallback(fallback)
+    old, new, info = aligned_tokens(
+        gap, vectors, new_vectors, dictionary=dictionary, aligned=aligned, max_words=max_words, method="wechsel"
+    )
+    known = nearest_rows(gap, old, new, asked=range(gap.ids.size), neighbours=neighbours, temperature=temperature)
+    return with_fallback(gap, known, fallback, info=info | _remade(gap))
+
+
+def aligned_tokens(
+    gap: Gap,
+    vectors: object,
+    new_vectors: object,
+    *,
+    dictionary: object,
+    aligned: bool,
+    max_words: int,
+    method: str,
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Vectors (V_old, h), (V_new, h) of the tokens of both vocabularies in one space, and facts of how it was made.
+
+    Args:
+        vectors, new_vectors, dictionary, aligned, max_words: as in `wechsel`.
+        method: which asks, for messages.
+
+    Raises:
+        ValueError: as `wechsel`.
+    """
     if vectors is None or new_vectors is None or (dictionary is None and not aligned):
         raise ValueError(
-            "Method 'wechsel' needs word vectors of the old language (--vectors), of the new one (--new-vectors) and a "
-            "dictionary of word pairs (--dictionary; --option aligned=true where both share one space). Vectors of "
+            f"Method {method!r} needs word vectors of the old language (--vectors), of the new one (--new-vectors) and "
+            "a dictionary of word pairs (--dictionary; --option aligned=true where both share one space). Vectors of "
             "your own text: tokenry transplant word-vectors. Without, use method 'focus' with text, or 'pieces'."
         )
     source, target = (_opened(given, max_words) for given in (vectors, new_vectors))
@@ -71,14 +99,11 @@ def wechsel(
             f"The old language's vectors have {old.shape[1]} numbers, the new one's {new.shape[1]}; need equal widths. "
             "Take vectors of one width, or train both: transplant.word_vectors(texts, width=...)."
         )
-    info: dict = {}
-    if not aligned:
-        a, b = known_pairs(source, target, dictionary)
-        turn = orthogonal_map(a, b)
-        old = old @ turn
-        info = {"dictionary_pairs": len(a), "dictionary_cosine": _mean_cosine(a @ turn, b)}
-    known = _nearest(gap, old, new, range(gap.ids.size), neighbours, temperature)
-    return with_fallback(gap, known, fallback, info=info | _remade(gap))
+    if aligned:
+        return old, new, {}
+    a, b = known_pairs(source, target, dictionary)
+    turn = orthogonal_map(a, b)
+    return old @ turn, new, {"dictionary_pairs": len(a), "dictionary_cosine": _mean_cosine(a @ turn, b)}
 
 
 def ofa(
@@ -111,8 +136,8 @@ def ofa(
         ValueError: without vectors, with `rank` and no base rows, or a rank outside 1..width.
 
     Paper: arXiv 2311.08849, section 3. Shared tokens keep their whole row (there: their F P). The small form it trains,
-        F' and P apart, would need rank * (V' + width) numbers, which `info` gives, and a model class with a projection
-        behind its embedding; no standard class has one, so it is not written.
+        F' and P apart, would need rank * (V' + width) numbers, which `info` gives, and a model class with a plain
+        projection behind its embedding; of the standard ones only OPT has that, so it is not written.
     """
     check_fallback(fallback)
     if vectors is None:
@@ -127,7 +152,8 @@ def ofa(
         raise ValueError(f"The vectors have {old.shape[1]} and {new.shape[1]} numbers; one space has one width.")
     loose = loose_match(gap, ignore_space=False) if fuzzy else {}
     known: dict[int, tuple] = {n: (np.array([i]), np.ones(1)) for n, i in loose.items()}
-    known |= _nearest(gap, old, new, (n for n in range(gap.ids.size) if n not in loose), neighbours, temperature)
+    others = (n for n in range(gap.ids.size) if n not in loose)
+    known |= nearest_rows(gap, old, new, asked=others, neighbours=neighbours, temperature=temperature)
     rows = with_fallback(gap, known, fallback, info={"loose_matches": len(loose)})
     return rows if rank is None else _low_rank(gap, rows, rank)
 
@@ -203,10 +229,25 @@ def known_pairs(source: object, target: object, dictionary: object) -> tuple[np.
     return found[0], found[1]
 
 
-def _nearest(
-    gap: Gap, old: np.ndarray, new: np.ndarray, asked, neighbours: int, temperature: float
+def nearest_rows(
+    gap: Gap,
+    old: np.ndarray,
+    new: np.ndarray,
+    *,
+    asked: Iterable[int],
+    neighbours: int | None,
+    temperature: float = 0.1,
 ) -> dict[int, tuple]:
-    """Rows from the nearest old tokens, by position in `gap.ids`, for ordinary tokens with a vector."""
+    """Rows from the nearest old tokens, by position in `gap.ids`, for ordinary tokens with a vector.
+
+    Args:
+        old, new: vectors of the tokens of both vocabularies in one space.
+        asked: positions in `gap.ids`.
+        neighbours, temperature: as in `neighbours.near_rows`.
+
+    Raises:
+        ValueError: no old token has a vector.
+    """
     others = np.flatnonzero(old.any(axis=1) & (gap.old.kinds == Kind.NORMAL))
     if not others.size:
         raise ValueError("No old token is part of a word that has a vector; are these vectors of the old language?")

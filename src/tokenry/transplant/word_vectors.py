@@ -250,15 +250,26 @@ def _numbers(parts: list[str], width: int) -> np.ndarray | None:
 
 
 def text_lines(path: Path) -> Iterable[str]:
-    """Lines of a text file, plain, gzip or xz, that are not empty; a line too long to be one is an error."""
+    """Lines of a text file, plain, gzip or xz, that are not empty.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: a damaged archive, or a line too long to be one.
+    """
     import gzip
     import lzma
+    import zlib
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; need a text file. Check the path.")
     opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as file:
-        while line := file.readline(MOST_LINE):
+        while True:
+            try:
+                line = file.readline(MOST_LINE)
+            except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+                raise ValueError(f"{path} is no complete {path.suffix} file ({error}); fetch it again.") from error
+            if not line:
+                return
             if len(line) >= MOST_LINE:
                 raise ValueError(f"{path} has a line of more than {MOST_LINE:,} characters; need a text file of lines.")
             if line.strip():
