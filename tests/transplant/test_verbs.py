@@ -46,10 +46,11 @@ def test_text_and_options_reach_the_method_and_bits_per_byte_are_told_by_domain(
 
 
 def test_the_list_of_methods_needs_neither_model_nor_output():
-    ran = CliRunner().invoke(app, ["transplant", "--method", "list", "--json"])
+    ran = CliRunner().invoke(app, ["transplant", "--method", "list"])
     assert ran.exit_code == 0
     assert "trans-tokenizer" in ran.stdout
     assert "--parallel" in ran.stdout
+    assert "more rows" not in ran.stdout
 
 
 def test_a_donor_with_other_tokens_than_the_tokenizer_is_refused(pair, tmp_path):

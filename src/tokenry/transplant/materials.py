@@ -144,7 +144,9 @@ def list_methods() -> Report:
         takes = ", ".join(FLAGS[key] for key in parameters if key in FLAGS)
         rows.append({"method": name, "a new row": first, "takes": takes, "needs": _refusal(maker, gap)})
     report = Report("transplant-methods", "Ways to make the rows of new tokens")
-    report.tables["methods"] = pa.Table.from_pylist(rows)
+    # Two tables: a printed one ends after twenty rows, and a list that hides names is none.
+    report.tables["methods"] = pa.Table.from_pylist([row for row in rows if not row["needs"]])
+    report.tables["methods that need material"] = pa.Table.from_pylist([row for row in rows if row["needs"]])
     report.notes = [
         "Your own: --method pkg.module:function or ./file.py:function, a function of a Gap that returns Rows.",
         "A method's own options: --option key=value; its docstring lists them.",
