@@ -31,8 +31,6 @@ BANNED_NAMES = {"utils", "helpers", "common", "misc", "base"}
 FILE_LIMIT, FILE_HARD_LIMIT, FUNCTION_LIMIT, POSITIONAL_LIMIT, ARGUMENT_LIMIT = 400, 500, 60, 3, 10
 # Over a soft limit and meant to be: "file" or "file:function" -> why. An entry that is not needed any more fails.
 OVER_SOFT_LIMIT = {
-    "corpora/describe.py:describe": "one pass over the text, and every kind of signal",
-    "corpora/mix.py:mix": "measure, share, draw, shuffle: one after the other",
     "tokenization/extension_report.py:extension_report": "before, after, what was learned, and from what",
     "transplant/adapt.py:adapt": "the whole job: every choice a user has, by keyword",
     "transplant/distilling.py:hidden_state_loss": "two tensors, the ends that align them, and the mask",

@@ -6,7 +6,8 @@ import pytest
 
 from tokenry.cli import app
 from tokenry.core.tables import read
-from tokenry.corpora.choices import amount, choice_of, weights_of
+from tokenry.corpora.choices import amount, choice_of, cuts_of, weights_of
+from tokenry.corpora.presets import preset
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,22 @@ def test_rules_are_their_own_names():
     choice = choice_of(where=["a > 1", "b < 2"], budget="5k", quota="x=1")
     assert choice.rules == {"a > 1": "a > 1", "b < 2": "b < 2"}
     assert (choice.budget, choice.quota) == (5000, {"x": 1.0})
+
+
+def test_presets_with_reasons_of_one_name_keep_all_their_rules():
+    both = choice_of(presets=["gopher-quality", "fineweb"]).rules
+    assert len(both) == len(preset("gopher-quality").rules) + len(preset("fineweb").rules)
+    again = choice_of(presets=["gopher-quality", "rpv2-gopher"]).rules
+    assert set(preset("gopher-quality").rules) & set(preset("rpv2-gopher").rules)
+    assert len(again) == len(preset("gopher-quality").rules) + len(preset("rpv2-gopher").rules)
+
+
+def test_a_preset_brings_its_cuts_and_what_is_typed_wins():
+    cut = dict(preset("c4").cut)
+    assert cut
+    assert cuts_of([], ["c4"]) == cut
+    column = next(iter(cut))
+    assert cuts_of([f"{column}=X", "pii.emails"], ["c4"]) == cut | {column: "X", "pii.emails": ""}
 
 
 def test_the_verbs_select_and_describe(tmp_path, capsys):

@@ -67,7 +67,7 @@ def select(
     )  # fmt: skip
     reading = Reading(text=text_column, skip_bad=skip_bad)
     made = keep(docs, out, choice=choice, sidecars=signals or (), engine=open_engine(engine, workers=workers),
-                reading=reading, cut=cuts_of(cut or ()), write=not dry_run)  # fmt: skip
+                reading=reading, cut=cuts_of(cut or (), preset or ()), write=not dry_run)  # fmt: skip
     show(made.report, json=as_json, out=Path(f"{out}.decisions") / "report")
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tokenry.corpora.presets import preset
 from tokenry.corpora.select import Choice
 
 __all__ = ["amount", "choice_of", "cuts_of", "named_paths", "weights_of"]
@@ -68,10 +69,19 @@ def named_paths(members: Sequence[str], option: str) -> dict[str, Path]:
     return paths
 
 
-def cuts_of(members: Sequence[str]) -> dict[str, str]:
-    """Columns of spans with what stands in their place, `dedup.paragraphs.spans` or `pii.emails=<mail>`."""
+def cuts_of(members: Sequence[str], presets: Sequence[str] = ()) -> dict[str, str]:
+    """Columns of spans with what stands in their place.
+
+    Args:
+        members: as typed, `dedup.paragraphs.spans` or `pii.emails=<mail>`; they win over those of presets.
+        presets: names of presets whose spans are cut, too.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    cuts = {column: mark for name in presets for column, mark in preset(name).cut.items()}
     pairs = [member.partition("=") for member in members]
-    return {column.strip(): mark for column, _, mark in pairs}
+    return cuts | {column.strip(): mark for column, _, mark in pairs}
 
 
 def choice_of(
@@ -96,8 +106,9 @@ def choice_of(
         ValueError: something cannot be read, or there is no such preset.
     """
     rules: dict[str, str] = {}
-    for preset in presets:
-        rules |= _preset(preset)
+    for name in presets:
+        # Two presets may call a reason alike; neither rule may replace the other.
+        rules |= {f"{name}: {reason}": rule for reason, rule in preset(name).rules.items()}
     rules |= {rule: rule for rule in where}
     shares: str | Mapping[str, float] = weights_of(quota) if "=" in quota else quota
     return Choice(
@@ -107,12 +118,3 @@ def choice_of(
         quota=shares,
         **options,
     )
-
-
-def _preset(name: str) -> dict[str, str]:
-    from tokenry.core.choosing import suggest
-    from tokenry.corpora.presets import PRESETS
-
-    if name not in PRESETS:
-        raise ValueError(f"no preset is called {name!r}.{suggest(name, PRESETS)} There are: {', '.join(PRESETS)}.")
-    return dict(PRESETS[name])

@@ -63,7 +63,33 @@ def describe(
         key = fingerprint("describe", 1)
         mapped = engine.map(source, sizes, Path(folder) / "sizes", key=key, reading=reading, label="measuring")
         table = pa.concat_tables([pq.read_table(part, columns=["source", "chars", "bytes"]) for part in mapped.parts])
-    numbers, words, figures = [], [], [_lengths(table)]
+    tables, figures = _signals(sidecars)
+    by_source = _sources(table)
+    facts = {
+        "documents": table.num_rows,
+        "sources": by_source.num_rows,
+        "bytes": int(_known(table.column("bytes")).sum()),
+        "characters": int(_known(table.column("chars")).sum()),
+        "without_text": table.column("bytes").null_count,
+        "signals": len(known),
+    }
+    largest = by_source.to_pylist()[0]
+    return Report(
+        kind="corpus",
+        title="Corpus",
+        facts=facts,
+        tables={"sources": by_source, **tables},
+        figures=[_lengths(table), *figures],
+        verdict=f"{facts['documents']:,} documents, {facts['bytes']:,} bytes in {facts['sources']} sources; "
+        f"the largest, {largest['source']}, has {largest['share_of_bytes']:.1%} of the bytes.",
+        warnings=[f"{facts['without_text']:,} documents have no text."] if facts["without_text"] else [],
+        notes=["A signal of lines or spans is described by the mean of its scores in each document."] if known else [],
+    )
+
+
+def _signals(sidecars: Sequence[str | Path]) -> tuple[dict[str, pa.Table], list[Figure]]:
+    """The spread of every signal, as tables and charts; a column at a time is all that is held."""
+    numbers, words, figures = [], [], []
     for side in sidecars:
         for name, column in columns_of([side]).items():
             values = read_signals(side, [name]).column(name)
@@ -74,30 +100,8 @@ def describe(
                 figures += _spread(name, values)
             elif pa.types.is_list(column.type):
                 numbers.append(_numbers(name, pa.chunked_array([_span_means(chunk) for chunk in values.chunks])))
-    by_source = _sources(table)
-    facts = {
-        "documents": table.num_rows,
-        "sources": by_source.num_rows,
-        "bytes": int(_known(table.column("bytes")).sum()),
-        "characters": int(_known(table.column("chars")).sum()),
-        "without_text": table.column("bytes").null_count,
-        "signals": len(known),
-    }
-    tables = {"sources": by_source}
-    tables |= {"signals": pa.Table.from_pylist(numbers)} if numbers else {}
-    tables |= {"values": pa.Table.from_pylist(words)} if words else {}
-    largest = by_source.to_pylist()[0]
-    return Report(
-        kind="corpus",
-        title="Corpus",
-        facts=facts,
-        tables=tables,
-        figures=figures,
-        verdict=f"{facts['documents']:,} documents, {facts['bytes']:,} bytes in {facts['sources']} sources; "
-        f"the largest, {largest['source']}, has {largest['share_of_bytes']:.1%} of the bytes.",
-        warnings=[f"{facts['without_text']:,} documents have no text."] if facts["without_text"] else [],
-        notes=["A signal of lines or spans is described by the mean of its scores in each document."] if known else [],
-    )
+    tables = {"signals": pa.Table.from_pylist(numbers)} if numbers else {}
+    return tables | ({"values": pa.Table.from_pylist(words)} if words else {}), figures
 
 
 def _known(values: pa.ChunkedArray) -> np.ndarray:

@@ -92,7 +92,7 @@ def mix(
         engine: an engine or its name.
 
     Raises:
-        ValueError: fewer than two sources, weights for none of them. FileExistsError: `out` is there.
+        ValueError: no source, or a weight for none of them. FileExistsError: `out` is there.
     """
     engine, target = open_engine(engine), Path(out)
     if not sources:
@@ -103,39 +103,50 @@ def mix(
     reading = _shared(sources, reading)
     scratch = target.parent / f".{target.name}.mixing"
     try:
-        measured = {name: _measured(engine, source, scratch / f"{place}.sizes", reading)
-                    for place, (name, source) in enumerate(sources.items())}  # fmt: skip
-        held = {name: _sizes(mapped, proportions.unit) for name, mapped in measured.items()}
-        names = list(sources)
-        sizes_S = np.array([held[name].sum() for name in names])
-        shares_S, budgets_S = proportions.budgets(names, sizes_S)
-        parts, taken_S = [], np.zeros(len(names))
-        for place, name in enumerate(names):
-            copies_N = _drawn(held[name], budgets_S[place], seed=stable_hash(f"{seed} {name}") % 2**32)
-            taken_S[place] = float((held[name] * copies_N).sum())
-            column = {"mix.copies": pa.array(copies_N, pa.int64())}
-            key = fingerprint("mix", seed, name, budgets_S[place], measured[name].key)
-            shutil.rmtree(scratch / f"{place}.copies", ignore_errors=True)
-            write_sidecar(measured[name], column, scratch / f"{place}.copies", key=key, engine=engine.name)
-            drawer = functools.partial(drawn, name=name, seed=seed)
-            mapped = map_once(
-                engine, sources[name], drawer, out=scratch / f"{place}.drawn", key=key,
-                reading=replace(reading, sidecars=(str(scratch / f"{place}.copies"),)), label=f"drawing from {name}",
-            )  # fmt: skip
-            parts += mapped.parts
-        part = scratch / "out"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        engine.sort(parts, ["mix.order"], part / FILE, drop=True)
-        report = _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
+        report = _mixed(engine, sources, scratch, proportions=proportions, seed=seed, reading=reading)
         arguments = {**proportions.__dict__, "weights": dict(proportions.weights or {})}
-        write_run(part, verb="corpus mix", arguments=arguments, seed=seed, inputs=list(sources.values()))
-        part.rename(target)
+        write_run(scratch / "out", verb="corpus mix", arguments=arguments, seed=seed, inputs=list(sources.values()))
+        (scratch / "out").rename(target)
     except ValueError:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     shutil.rmtree(scratch)
     return report
+
+
+def _mixed(
+    engine: Engine,
+    sources: Mapping[str, object],
+    scratch: Path,
+    *,
+    proportions: Proportions,
+    seed: int,
+    reading: Reading,
+) -> Report:
+    """Measure the sources, draw from each, and write the shuffled file into `scratch/out`."""
+    measured = [
+        _measured(engine, source, scratch / f"{place}.sizes", reading) for place, source in enumerate(sources.values())
+    ]
+    held = [_sizes(mapped, proportions.unit) for mapped in measured]
+    names = list(sources)
+    sizes_S = np.array([sizes_N.sum() for sizes_N in held])
+    shares_S, budgets_S = proportions.budgets(names, sizes_S)
+    parts, taken_S = [], np.zeros(len(names))
+    for place, (name, source) in enumerate(sources.items()):
+        copies_N = _drawn(held[place], budgets_S[place], seed=stable_hash(f"{seed} {name}") % 2**32)
+        taken_S[place] = float((held[place] * copies_N).sum())
+        key = fingerprint("mix", seed, name, budgets_S[place], measured[place].key)
+        folder, drawer = scratch / f"{place}.copies", functools.partial(drawn, name=name, seed=seed)
+        shutil.rmtree(folder, ignore_errors=True)
+        column = {"mix.copies": pa.array(copies_N, pa.int64())}
+        write_sidecar(measured[place], column, folder, key=key, engine=engine.name)
+        beside = replace(reading, sidecars=(str(folder),))
+        out, label = scratch / f"{place}.drawn", f"drawing from {name}"
+        parts += map_once(engine, source, drawer, out=out, key=key, reading=beside, label=label).parts
+    shutil.rmtree(scratch / "out", ignore_errors=True)
+    (scratch / "out").mkdir()
+    engine.sort(parts, ["mix.order"], scratch / "out" / FILE, drop=True)
+    return _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
 
 
 def drawn(batch: pa.RecordBatch, *, name: str, seed: int) -> pa.RecordBatch:
