@@ -52,7 +52,8 @@ class Setting:
     """The model, its text and how it is scored."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from tokenry.transplant.masked import is_masked, open_model
+        from tokenry.models.scoring import is_masked
+        from tokenry.transplant.masked import open_model
 
         self.lm = open_model(base_masked("en") if options.part == "masked" else base_model("en"))
         self.is_masked = is_masked(self.lm.model)

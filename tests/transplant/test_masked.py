@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from small_vocabularies import ENGLISH, GERMAN, byte_level
 from tokenry.core.vocab import Vocab
 from tokenry.models.batches import NOT_LEARNED
+from tokenry.models.scoring import is_masked
 from tokenry.models.tiny import tiny_bert, tiny_llama
 from tokenry.transplant.hypernet import HypernetConfig, Hypernetwork
 from tokenry.transplant.hypernet_training import TrainingConfig, frozen_body_loss, sampled_batches, train_main
-from tokenry.transplant.masked import Masker, is_masked, masked_batches, masked_loss, open_model
+from tokenry.transplant.masked import Masker, masked_batches, masked_loss, open_model
 from tokenry.transplant.surface_forms import spell
 from tokenry.transplant.surgery import move
 from tokenry.transplant.tokenizer_sampling import SamplerConfig, TokenizerSampler

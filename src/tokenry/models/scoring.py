@@ -95,17 +95,24 @@ def grouped(sizes: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
         at += rows
 
 
+def is_masked(model: nn.Module) -> bool:
+    """Whether a model predicts masked tokens in place, by the library's own list (encoder-decoders left out)."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as KNOWN
+
+    known = {name for names in KNOWN.values() for name in ([names] if isinstance(names, str) else names)}
+    return type(model).__name__ in known and not getattr(model.config, "is_encoder_decoder", False)
+
+
 def check_causal(model: nn.Module) -> None:
     """Refuse a masked model by its class: training and scoring the next token would give numbers that mean nothing.
 
     Raises:
         ValueError: a class that fills gaps.
     """
-    name = type(model).__name__
-    if name.endswith("ForMaskedLM"):
+    if is_masked(model):
         raise ValueError(
-            f"{name} fills gaps and sees the text on both sides of them; need a causal model, which gives the next "
-            "token, to score text or to train on it. The model can still be moved, saved and verified."
+            f"{type(model).__name__} fills gaps and sees the text on both sides of them; need a causal model, which "
+            "gives the next token, to score text or to train on it. The model can still be moved, saved and verified."
         )
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from tokenry.core.vocab import Vocab
 from tokenry.models.batches import Batch, draw, pack
 from tokenry.models.lm import LM
+from tokenry.models.scoring import is_masked
 from tokenry.models.training import FitConfig, FitResult, fit
 from tokenry.transplant.hypernet import Hypernetwork
 from tokenry.transplant.hypernet_training import RowPlace, auxiliary_loss
-from tokenry.transplant.masked import is_masked, masked_batches
+from tokenry.transplant.masked import masked_batches
 from tokenry.transplant.surface_forms import surface_forms
 
 # Axes: N tokens of the new vocabulary, D width.

@@ -19,9 +19,10 @@ from tokenry.core.vocab import Vocab
 from tokenry.models.batches import NOT_LEARNED, Batch, draw, pack
 from tokenry.models.lm import LM
 from tokenry.models.partial import freeze
+from tokenry.models.scoring import is_masked
 from tokenry.models.training import FitConfig, FitResult, fit
 from tokenry.transplant.hypernet import Hypernetwork
-from tokenry.transplant.masked import Masker, ends, is_masked, sum_nats
+from tokenry.transplant.masked import Masker, ends, sum_nats
 from tokenry.transplant.surface_forms import PADDING, surface_forms
 from tokenry.transplant.tokenizer_sampling import TokenizerSampler
 

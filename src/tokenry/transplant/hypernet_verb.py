@@ -14,12 +14,12 @@ from tokenry.core.report import Figure, Report
 from tokenry.core.runs import atomic_folder, write_run
 from tokenry.core.vocab import Vocab
 from tokenry.models.lm import LM
-from tokenry.models.scoring import Scores
+from tokenry.models.scoring import Scores, is_masked
 from tokenry.transplant.documents import part_texts, split, take
 from tokenry.transplant.hypernet import HypernetConfig, Hypernetwork
 from tokenry.transplant.hypernet_nshot import NshotConfig, train_nshot
 from tokenry.transplant.hypernet_training import TrainingConfig, train_identity, train_main
-from tokenry.transplant.masked import is_masked, open_model
+from tokenry.transplant.masked import open_model
 from tokenry.transplant.masked_scoring import score_masked
 from tokenry.transplant.scoring import measure
 from tokenry.transplant.surgery import move

@@ -24,18 +24,8 @@ SHARE, KEPT_AS_MASK, KEPT_AS_RANDOM = 0.15, 0.8, 0.1
 as it is, so that the model cannot trust a token it sees."""
 
 
-def is_masked(model: nn.Module) -> bool:
-    """Whether a model predicts masked tokens in place, by the library's own list."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as KNOWN
-
-    names = set()
-    for value in KNOWN.values():
-        names.update([value] if isinstance(value, str) else value)
-    return type(model).__name__ in names
-
-
 def open_model(source: str | Path, *, device: str | None = None) -> LM:
-    """Open a causal or a masked model with its tokenizer; `is_masked(lm.model)` tells which.
+    """Open a causal or a masked model with its tokenizer; `scoring.is_masked(lm.model)` tells which.
 
     Raises:
         FileNotFoundError, ValueError: as for `LM.open`, or a masked model whose tokenizer has no mask token.
