@@ -21,6 +21,9 @@ _PRODUCT, _LOOK, _READ, _MERGE, _ROW = 0.0175, 0.45, 0.24, 0.027, 1.3
 directions in Gram-Schmidt; a multiply-add of the recursion, and what else a step does to an anchor's correlation."""
 _CALLS_GEMM, _CALLS_GRAM = 2400.0, 4000.0
 """Nanoseconds that the calls of a step take whatever the sizes."""
+_FEW = 1.5
+"""Rows of the Gram matrix that are made as they are asked for, a few at a time, cost this much more than in one product
+(1.2 to 2.9 times at 20,000 and more anchors, where the form without sharing was never the faster one)."""
 _LEAST_MB = 320
 """Work arrays that are always allowed: less than PyTorch takes to load, which the Gram form does without."""
 
@@ -138,7 +141,7 @@ def _gram_share(shape: tuple[int, int, int], k: int, budget: int, spills: bool) 
     complete, held, _ = gram_shape(n, n_targets, k, budget=budget)
     once = min(k, n / n_targets)
     # A product of a matrix with itself costs half.
-    rows = once / 2 if complete else once if spills else max(once, k * (1 - held / n))
+    rows = once / 2 if complete else _FEW * (once if spills else max(once, k * (1 - held / n)))
     gram = (1 + rows) * d * _PRODUCT + k * (_ROW + _CALLS_GRAM / n) + k * k / 2 * _MERGE
     return gram / (k * (d * _PRODUCT + _LOOK + _CALLS_GEMM / n) + k * k * d / n * _READ)
 
