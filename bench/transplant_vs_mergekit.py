@@ -201,7 +201,7 @@ def compare(place: Path) -> dict:
         "copies_bit_equal": bool((peer[both] == moved[both]).all()),
         "same_supports": float(same.mean()),
         "largest_relative_difference_same_supports": float(
-            (np.linalg.norm(ours[same] - theirs[same], axis=1) / norms).max()
+            (np.linalg.norm(ours[same] - theirs[same], axis=1) / norms).max(initial=0)
         ),
         "allclose_same_supports": bool(np.allclose(ours[same], theirs[same], rtol=1e-3, atol=1e-5)),
     }

@@ -112,7 +112,7 @@ def transplant_folder(
         The Report of the move; with `measured` also bits per byte before and after, by domain.
 
     Raises:
-        ValueError: neither tokenizer nor donor; material that the method does not take; what the method refuses.
+        ValueError: neither tokenizer nor donor; material the method does not take; what the method refuses.
     """
     from tokenry.models.opening import model_folder
     from tokenry.transplant.digits import repair_digits
@@ -134,14 +134,15 @@ def transplant_folder(
         options |= {"untrained": _untrained(old, folder, target.vocab, donor)}
     rows = model_rows(folder, own_code=own_code) | target.rows()
     made = plan(old, target.vocab, method=method, seed=seed, **rows, **options)
-    if digits == "decompose":
-        made = repair_digits(made, old, target.vocab)
-    report = apply_plan(folder, made, target.vocab, out=out, overwrite=overwrite, own_code=own_code)
+    new = target.vocab
+    del rows, target  # the plan holds all it needs; their tables would lie beside those that are read to be moved
+    made = repair_digits(made, old, new) if digits == "decompose" else made
+    report = apply_plan(folder, made, new, out=out, overwrite=overwrite, own_code=own_code)
     after = _scored(Path(out), texts, measured, materials.device)
     _tell(report, before, after)
     arguments = {"base": base, "tokenizer": tokenizer, "donor": donor, "method": method, "digits": digits}
-    inputs = [source for source in (base, tokenizer, donor) if source is not None]
-    write_run(out, verb="transplant", arguments=arguments | record(materials), seed=seed, inputs=inputs)
+    arguments |= record(materials)
+    write_run(out, verb="transplant", arguments=arguments, seed=seed, inputs=[*filter(None, (base, tokenizer, donor))])
     return report
 
 
