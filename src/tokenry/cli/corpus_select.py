@@ -18,19 +18,46 @@ EngineOption = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one a core.")]
 
 
+SomeDocs = Annotated[
+    list[str] | None, typer.Argument(help="Documents: files, folders, globs, hf://datasets/owner/name.")
+]
+Kept = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the kept documents; the decisions go to OUT.decisions.")
+]
+Method = Annotated[str | None, typer.Option("--method", help="A selector: measures and decides; `list` shows all.")]
+Rules = Annotated[list[str] | None, typer.Option("--where", help="A rule all kept documents hold (repeatable).")]
+Noisy = Annotated[float | None, typer.Option("--noisy", help="Keep by the noisy threshold with this alpha (9).")]
+Targets = Annotated[
+    list[Path] | None, typer.Option("--target", help="Documents that the choice shall look like (repeatable).")
+]
+Model = Annotated[str | None, typer.Option("--model", help="Selectors lm, rho: a language model by path.")]
+Reference = Annotated[str | None, typer.Option("--reference", help="Selector rho: a model trained on the target.")]
+Encoder = Annotated[
+    str | None, typer.Option("--encoder", help="Sentence encoder by path, or words: word statistics of the corpus.")
+]
+Classifier = Annotated[str | None, typer.Option("--classifier", help="Folder of a linear classifier.")]
+Label = Annotated[str, typer.Option("--label", help="Selector el2n: the column of classes.")]
+Numbers = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of a selector (repeatable).")]
+
+
 @app.command(
     epilog="Example:  `tokenry corpus select crawl/ --signals signals/ --preset gopher-quality --where "
-    "'language.label == \"en\"' --score quality.score --budget 5M --unit bytes --per source --out kept/`"
+    "'language.label == \"en\"' --score quality.score --budget 5M --unit bytes --per source --out kept/`  ·  `tokenry "
+    "corpus select crawl/ --method dsir --target wiki.jsonl --budget 5M --unit bytes --out kept/`"
 )
 def select(
-    docs: Docs,
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the kept documents; the decisions go to OUT.decisions.")
-    ],
+    docs: SomeDocs = None,
+    out: Kept = None,
     signals: Signals = None,
-    where: Annotated[
-        list[str] | None, typer.Option("--where", help="A rule all kept documents hold (repeatable).")
-    ] = None,
+    method: Method = None,
+    target: Targets = None,
+    model: Model = None,
+    reference: Reference = None,
+    encoder: Encoder = None,
+    classifier: Classifier = None,
+    label: Label = "source",
+    numbers: Numbers = None,
+    where: Rules = None,
     preset: Annotated[list[str] | None, typer.Option("--preset", help="A published set of rules (repeatable).")] = None,
     score: Annotated[str | None, typer.Option("--score", help="What a document is worth: an expression.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="How much to keep: 20000, 5M, 1.5B.")] = None,
@@ -41,7 +68,7 @@ def select(
     cap: Annotated[str | None, typer.Option("--cap", help="At most so much of each value of --per.")] = None,
     repeat: Annotated[bool, typer.Option("--repeat", help="Repeat documents where a quota cannot be met.")] = False,
     temperature: Annotated[float | None, typer.Option("--temperature", help="Sample with p ~ exp(score/T).")] = None,
-    noisy: Annotated[float | None, typer.Option("--noisy", help="Keep by the noisy threshold, alpha (9).")] = None,
+    noisy: Noisy = None,
     cut: Annotated[
         list[str] | None, typer.Option("--cut", help="SPANS or SPANS=MARK: cut such spans out of what is kept.")
     ] = None,
@@ -55,19 +82,26 @@ def select(
     no_progress: QuietFlag = False,
 ) -> None:
     """Keep documents by rules and by what they are worth, within a budget; every other one gets its reason."""
-    from tokenry.corpora.choices import choice_of, cuts_of
+    from tokenry.corpora.choices import choice_of, cuts_of, given, means_of
     from tokenry.corpora.engine import open_engine
-    from tokenry.corpora.select import select as keep
+    from tokenry.corpora.selector_report import selectors_report
+    from tokenry.corpora.selectors import select_by
     from tokenry.corpora.units import Reading
 
     quiet(no_progress)
+    if method == "list":
+        show(selectors_report(), json=as_json)
+        return
     choice = choice_of(
         where=where or (), presets=preset or (), budget=budget, quota=quota, cap=cap, score=score, share=share,
         unit=unit, per=per, repeat=repeat, temperature=temperature, noisy=noisy, seed=seed,
     )  # fmt: skip
     reading = Reading(text=text_column, skip_bad=skip_bad)
-    made = keep(docs, out, choice=choice, sidecars=signals or (), engine=open_engine(engine, workers=workers),
-                reading=reading, cut=cuts_of(cut or (), preset or ()), write=not dry_run)  # fmt: skip
+    means = means_of(target, numbers, model=model, reference=reference, encoder=encoder, classifier=classifier,
+                     label=label, seed=seed)  # fmt: skip
+    made = select_by(given(docs, "DOCS"), given(out, "--out"), method=method, choice=choice, means=means,
+                     sidecars=signals or (), engine=open_engine(engine, workers=workers), reading=reading,
+                     cut=cuts_of(cut or (), preset or ()), write=not dry_run)  # fmt: skip
     show(made.report, json=as_json, out=Path(f"{out}.decisions") / "report")
 
 

@@ -24,3 +24,26 @@ SIGNALS = {
     "code": "tokenry.corpora.signals_code:CODE",
 }
 """Families of signals: name -> where it is (`corpora.signals`)."""
+
+SELECTORS = {
+    "random": "tokenry.corpora.selector_methods:RANDOM",
+    "dsir": "tokenry.corpora.selector_methods:DSIR",
+    "dsir-length": "tokenry.corpora.selector_methods:DSIR_LENGTH",
+    "moore-lewis": "tokenry.corpora.selector_methods:MOORE_LEWIS",
+    "ngram": "tokenry.corpora.selector_methods:NGRAM",
+    "ngram-middle": "tokenry.corpora.selector_methods:NGRAM_MIDDLE",
+    "lm": "tokenry.corpora.selector_methods:LM",
+    "lm-middle": "tokenry.corpora.selector_methods:LM_MIDDLE",
+    "classifier": "tokenry.corpora.selector_methods:CLASSIFIER",
+    "classifier-noisy": "tokenry.corpora.selector_methods:CLASSIFIER_NOISY",
+    "exact": "tokenry.corpora.selector_methods:EXACT",
+    "minhash": "tokenry.corpora.selector_methods:MINHASH",
+    "semdedup": "tokenry.corpora.selector_vectors:SEMDEDUP",
+    "d4": "tokenry.corpora.selector_vectors:D4",
+    "k-center": "tokenry.corpora.selector_vectors:K_CENTER",
+    "density": "tokenry.corpora.selector_vectors:DENSITY",
+    "density-cap": "tokenry.corpora.selector_vectors:DENSITY_CAP",
+    "rho": "tokenry.corpora.selector_methods:RHO",
+    "el2n": "tokenry.corpora.selector_methods:EL2N",
+}
+"""Utilities with their mechanisms (`corpora.selectors`): name -> where it is."""

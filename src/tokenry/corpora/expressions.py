@@ -155,7 +155,7 @@ def parse(text: str) -> Expression:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         raise ValueError(
-            f"{text!r} cannot be read{place}. Need a rule such as 'gopher.words >= 50 and lid.label == \"en\"'."
+            f"{text!r} cannot be read{place}. Need a rule such as 'gopher.words >= 50 and language.label == \"en\"'."
         ) from error
     if sum(1 for _ in ast.walk(tree)) > _MOST_NODES:
         raise ValueError(f"a rule of more than {_MOST_NODES:,} parts. Cut it in several.")

@@ -1,0 +1,355 @@
+"""One list of selectors, one way to use them: measure what documents are worth, then keep the best within a budget.
+
+A selector is a utility (columns of a sidecar) and the mechanism that its paper puts upon it (rules, best first,
+sampled, noisy, capped), under the groups of the survey. `measure` writes the columns, `select_by` also decides; whoever
+wants another mechanism measures once and writes the score by hand.
+
+Paper: A Survey on Data Selection for Language Models (arXiv 2402.16827), sections 2 and 3.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from tokenry.core.choosing import resolve, suggest
+from tokenry.core.hashing import fingerprint
+from tokenry.core.runs import check_folder, log
+from tokenry.corpora import SELECTORS
+from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine
+from tokenry.corpora.select import Choice, Selection, select
+from tokenry.corpora.units import Reading
+
+__all__ = [
+    "GROUPS",
+    "Job",
+    "Means",
+    "Selector",
+    "finished",
+    "measure",
+    "open_selector",
+    "optional",
+    "select_by",
+    "whole",
+]
+
+GROUPS = (
+    "baseline", "heuristics", "data quality", "domain-specific", "deduplication", "diversification", "training signal",
+)  # fmt: skip
+"""Groups of the survey; "baseline" is what all must beat, "diversification" its other aim, "training signal" what small
+models say in training. Language, toxicity and several languages are signals with rules; mixing has its own verbs."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a selector may need besides the documents.
+
+    Attributes:
+        targets: documents that the choice shall look like.
+        model: a language model, by path.
+        reference: a second one (trained on the target).
+        encoder: of sentences, by path; "words" learns one from word statistics of the corpus itself.
+        classifier: a folder that `tokenry corpus classifier` or `LinearClassifier.save` left.
+        label: the column of classes.
+        options: numbers of a method: {"buckets": 10000}; see what a selector says it takes.
+        seed: of everything random in measuring.
+    """
+
+    targets: tuple[str, ...] = ()
+    model: str | None = None
+    reference: str | None = None
+    encoder: str | None = None
+    classifier: str | None = None
+    label: str = "source"
+    options: Mapping[str, float | str] = field(default_factory=dict)
+    seed: int = 0
+
+    def key(self) -> str:
+        """Changes with a setting, or with the files that are named."""
+        paths = [*self.targets, self.model, self.reference, self.encoder, self.classifier]
+        return fingerprint(asdict(self), [None if path is None else _stamps(str(path)) for path in paths])
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A way to select.
+
+    Attributes:
+        name: what a user types.
+        group: one of `GROUPS`.
+        aim: "distribution matching", "diversification", "quality" or "none".
+        says: what it does, in a line.
+        paper: where it is from.
+        needs: fields of `Means`; "model|reference" wants one of them.
+        options: numbers it takes, with their defaults.
+        cost: what measuring takes.
+        measure: writes the columns; None where there is nothing to measure.
+        choice: fields of `select.Choice` that its paper puts upon the columns.
+    """
+
+    name: str
+    group: str
+    aim: str
+    says: str
+    paper: str
+    cost: str
+    measure: Callable[["Job"], Mapped] | None = None
+    choice: Mapping[str, object] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    options: Mapping[str, float | str | None] = field(default_factory=dict)
+
+    def check(self, means: Means) -> None:
+        """Refuse to begin without what it needs.
+
+        Raises:
+            ValueError: something is missing, or an option is unknown.
+        """
+        for need in self.needs:
+            names = need.split("|")
+            if not any(getattr(means, name) for name in names):
+                typed = " or ".join({"targets": "--target"}.get(name, f"--{name}") for name in names)
+                raise ValueError(f"the selector {self.name!r} needs {typed}. {self.says}.")
+        for name in means.options:
+            if name not in self.options:
+                known = ", ".join(f"{one}={value}" for one, value in self.options.items()) or "none"
+                raise ValueError(
+                    f"the selector {self.name!r} takes no {name!r}.{suggest(name, self.options)} It takes: {known}."
+                )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measuring: what to read, where to write, with which means.
+
+    Attributes:
+        source: documents.
+        out: the sidecar to make; models that are trained on the way are kept in `OUT.model`.
+        means: see there.
+        reading: how documents are read.
+        engine: what runs over them.
+        key: of the whole job.
+        options: the selector's numbers, the user's over the defaults.
+    """
+
+    source: object
+    out: Path
+    means: Means
+    reading: Reading
+    engine: Engine
+    key: str
+    options: Mapping[str, object]
+
+    @property
+    def model(self) -> Path:
+        """Where what is learnt on the way is kept."""
+        return Path(f"{self.out}.model")
+
+    def map(
+        self, function: Callable, out: Path | None = None, *, setup: Callable | None = None, columns: tuple = ()
+    ) -> Mapped:
+        """Run over all documents (their id, text, source and `columns`); a finished folder of this job is taken."""
+        reading = replace(self.reading, columns=columns, sidecars=(), signals=None, schema=None)
+        return map_once(
+            self.engine, self.source, function, out=out or self.out, key=self.key, setup=setup, reading=reading,
+            label=self.out.name,
+        )  # fmt: skip
+
+    def hidden(self, name: str) -> Path:
+        """A folder beside the output for what is only needed on the way."""
+        return self.out.parent / f".{self.out.name}.{name}"
+
+    def texts(self) -> object:
+        """All texts of the corpus, as a stream."""
+        from tokenry.core.tables import texts
+
+        return texts(self.source, text=self.reading.text, skip_bad=self.reading.skip_bad)
+
+    def target_texts(self) -> object:
+        """All texts of the targets."""
+        from tokenry.core.tables import texts
+
+        return texts(list(map(Path, self.means.targets)), text=self.reading.text, skip_bad=self.reading.skip_bad)
+
+
+def open_selector(name: str) -> Selector:
+    """The selector of this name: one of `SELECTORS`, a preset of rules, or your own `module:object`.
+
+    Raises:
+        ValueError: there is none (the nearest is given).
+    """
+    from tokenry.corpora.presets import PRESETS
+
+    if name in PRESETS:
+        return _of_preset(name)
+    if name not in SELECTORS and ":" not in name:
+        known = [*SELECTORS, *PRESETS]
+        raise ValueError(
+            f"no selector is called {name!r}.{suggest(name, known)} `tokenry corpus select --method list` shows them: "
+            f"{', '.join(SELECTORS)}; and the presets of rules."
+        )
+    found = resolve(name, SELECTORS, kind="selector")
+    if not isinstance(found, Selector):
+        raise ValueError(f"{name} is a {type(found).__name__}; need a tokenry.corpora.selectors.Selector.")
+    return found
+
+
+def measure(
+    source: object,
+    method: str | Selector,
+    out: str | Path,
+    *,
+    means: Means = Means(),
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+    engine: str | Engine = "embedded",
+) -> Mapped | None:
+    """Write the columns of a selector as a sidecar; nothing is decided.
+
+    Args:
+        source: documents, as `core.tables.stream` reads them.
+        method: a name or a selector.
+        out: the folder of the sidecar. One that this very measuring left before is taken as it is.
+        means: target, models, numbers.
+        reading, engine: as everywhere.
+
+    Returns:
+        The sidecar, or None where the selector needs no columns.
+
+    Raises:
+        ValueError: a need is not met. FileExistsError: something else is at `out`.
+    """
+    from tokenry.corpora.engine import read_mapped
+
+    selector = open_selector(method) if isinstance(method, str) else method
+    selector.check(means)
+    if selector.measure is None:
+        return None
+    target = Path(out)
+    check_folder(target.parent)
+    options = {**selector.options, **means.options}
+    key = fingerprint("selector", 1, selector.name, options, means.key(), reading.text)
+    if target.exists():
+        if read_mapped(target).key == key:
+            log(f"{target} is there already")
+            return read_mapped(target)
+        raise FileExistsError(f"{out} exists already and was measured otherwise. Give another folder, or remove it.")
+    return selector.measure(Job(source, target, means, reading, open_engine(engine), key, options))
+
+
+def select_by(
+    source: object,
+    out: str | Path,
+    *,
+    method: str | Selector | None,
+    choice: Choice = Choice(),  # noqa: B008 - frozen
+    means: Means = Means(),
+    sidecars: Sequence[str | Path] = (),
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+    engine: str | Engine = "embedded",
+    cut: Mapping[str, str] | None = None,
+    write: bool = True,
+) -> Selection:
+    """Measure what documents are worth to a selector, then keep them as it says, within the budget of `choice`.
+
+    Args:
+        source, out, sidecars, reading, engine, cut, write: as `select.select`. The columns go to `OUT.utility`.
+        method: a name or a selector; None only decides by `choice`.
+        choice: budget, further rules, quotas. A `score` of yours stands instead of the selector's score and mechanism.
+        means: target, models, numbers.
+    """
+    if method is None:
+        return select(
+            source, out, choice=choice, sidecars=sidecars, reading=reading, engine=engine, cut=cut, write=write
+        )
+    selector = open_selector(method) if isinstance(method, str) else method
+    selector.check(means)
+    chosen = choice_by(selector, choice)
+    engine = open_engine(engine)
+    measured = measure(source, selector, f"{out}.utility", means=means, reading=reading, engine=engine)
+    folders = [*sidecars, *([measured.folder] if measured is not None else [])]
+    cuts = {**_cuts(selector), **(cut or {})}
+    made = select(source, out, choice=chosen, sidecars=folders, reading=reading, engine=engine, cut=cuts, write=write)
+    made.report.facts = {"method": selector.name, "group": selector.group, **made.report.facts}
+    return made
+
+
+def choice_by(selector: Selector, choice: Choice) -> Choice:
+    """A choice with what the selector puts upon it where the user says nothing.
+
+    Raises:
+        ValueError: the selector ranks documents, and no budget is given.
+    """
+    own = dict(selector.choice)
+    rules = {**own.pop("rules", {}), **choice.rules}
+    if choice.score is not None:
+        own = {name: value for name, value in own.items() if name not in ("score", "temperature", "noisy")}
+    said = {name: value for name, value in own.items() if getattr(choice, name) == getattr(Choice(), name)}
+    made = replace(choice, rules=rules, **said)
+    bounded = any(one is not None for one in (made.budget, made.share, made.noisy, made.cap))
+    if not bounded and (made.score is not None or not rules):
+        raise ValueError(f"the selector {selector.name!r} ranks documents; say how much to keep (--budget or --share).")
+    return made
+
+
+def _stamps(path: str) -> list[object]:
+    """Names, sizes and times of the files behind a path."""
+    place = Path(path)
+    files = sorted(one for one in place.rglob("*") if one.is_file()) if place.is_dir() else [place]
+    return [path, *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())]
+
+
+def _of_preset(name: str) -> Selector:
+    from tokenry.corpora.presets import preset
+
+    one = preset(name)
+    return Selector(name, "heuristics", "quality", one.says, one.paper, "one pass, no model", _scored,
+                    {"rules": dict(one.rules)}, options={"preset": name})  # fmt: skip
+
+
+def _cuts(selector: Selector) -> dict[str, str]:
+    from tokenry.corpora.presets import PRESETS, preset
+
+    return dict(preset(selector.name).cut) if selector.name in PRESETS else {}
+
+
+def _scored(job: Job) -> Mapped:
+    """The signals that a preset looks at."""
+    from tokenry.corpora.presets import preset
+    from tokenry.corpora.sidecars import read_signals
+    from tokenry.corpora.signals import score_corpus
+
+    hidden = job.hidden("signals")
+    families = preset(str(job.options["preset"])).families
+    made = score_corpus(job.source, families, hidden, engine=job.engine, reading=job.reading)
+    table = read_signals(hidden)
+    columns = {name: table.column(name) for name in table.column_names if name != "id"}
+    return finished(job, made, columns, hidden)
+
+
+def finished(job: Job, like: Mapped, columns: Mapping[str, object], *hidden: Path) -> Mapped:
+    """Write columns of all documents as the sidecar of a job, and remove what was needed on the way."""
+    from tokenry.corpora.sidecars import write_sidecar
+
+    made = write_sidecar(like, columns, job.out, key=job.key, engine=job.engine.name)
+    for folder in hidden:
+        shutil.rmtree(folder, ignore_errors=True)
+    return made
+
+
+def whole(value: object, name: str, least: int = 1) -> int:
+    """An option as a whole number.
+
+    Raises:
+        ValueError: it is none, or too small.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not number >= least or number != int(number):
+        raise ValueError(f"{name}={value}; need a whole number of at least {least}.")
+    return int(number)
+
+
+def optional(value: object, name: str) -> int | None:
+    """An option as a whole number, or none given."""
+    return None if value in (None, "None") else whole(value, name)
