@@ -3,11 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenry.corpora.presets import preset
 from tokenry.corpora.select import Choice
 
-__all__ = ["amount", "choice_of", "cuts_of", "named_paths", "weights_of"]
+if TYPE_CHECKING:
+    from tokenry.corpora.selectors import Means
+
+__all__ = ["amount", "choice_of", "cuts_of", "given", "means_of", "named_paths", "weights_of"]
 
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 
@@ -28,11 +32,15 @@ def amount(text: str | float) -> float:
 
 
 def weights_of(text: str) -> dict[str, float]:
-    """Names with weights, `web=2,books=1`.
+    """Names with weights, `web=2,books=1`, or those of a mixture.json that a search has written.
 
     Raises:
         ValueError: a member has no name or no number, or a name comes twice.
     """
+    if text.endswith(".json"):
+        from tokenry.corpora.mixing_report import read_weights
+
+        return read_weights(text)
     weights: dict[str, float] = {}
     for member in text.split(","):
         name, equals, number = member.rpartition("=")
@@ -84,6 +92,37 @@ def cuts_of(members: Sequence[str], presets: Sequence[str] = ()) -> dict[str, st
     return cuts | {column.strip(): mark for column, _, mark in pairs}
 
 
+def given(value: object, what: str) -> object:
+    """The value, which must be there.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not value:
+        raise ValueError(f"no {what}. Give it, or see `tokenry corpus select --help`.")
+    return value
+
+
+def means_of(targets: Sequence[Path] | None, numbers: Sequence[str] | None, **means: object) -> "Means":
+    """What a selector gets: documents of the target, numbers typed as NAME=VALUE, the other fields of `Means`.
+
+    Raises:
+        ValueError: a number has no name or value.
+    """
+    from tokenry.corpora.selectors import Means
+
+    options: dict[str, float | str] = {}
+    for typed in numbers or ():
+        name, equals, value = typed.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{typed!r} after --set; need NAME=VALUE, such as buckets=10000.")
+        try:
+            options[name.strip()] = amount(value)
+        except ValueError:
+            options[name.strip()] = value
+    return Means(targets=tuple(str(one) for one in targets or ()), options=options, **means)
+
+
 def choice_of(
     *,
     where: Sequence[str] = (),
@@ -110,7 +149,7 @@ def choice_of(
         # Two presets may call a reason alike; neither rule may replace the other.
         rules |= {f"{name}: {reason}": rule for reason, rule in preset(name).rules.items()}
     rules |= {rule: rule for rule in where}
-    shares: str | Mapping[str, float] = weights_of(quota) if "=" in quota else quota
+    shares: str | Mapping[str, float] = weights_of(quota) if "=" in quota or quota.endswith(".json") else quota
     return Choice(
         rules=rules,
         budget=None if budget is None else amount(budget),
