@@ -37,10 +37,19 @@ def _root(
 
 
 from tokenry.cli import adapt, corpus, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import corpus_artifacts as _corpus_artifacts  # noqa: E402, F401
+from tokenry.cli import corpus_augment as _corpus_augment  # noqa: E402, F401
 from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
+from tokenry.cli import corpus_contexts as _corpus_contexts  # noqa: E402, F401
 from tokenry.cli import corpus_dedup as _corpus_dedup  # noqa: E402, F401
+from tokenry.cli import corpus_mixing as _corpus_mixing  # noqa: E402, F401
+from tokenry.cli import corpus_predictive as _corpus_predictive  # noqa: E402, F401
+from tokenry.cli import corpus_rate as _corpus_rate  # noqa: E402, F401
+from tokenry.cli import corpus_raw as _corpus_raw  # noqa: E402, F401
 from tokenry.cli import corpus_score as _corpus_score  # noqa: E402, F401
 from tokenry.cli import corpus_select as _corpus_select  # noqa: E402, F401
+from tokenry.cli import corpus_selectors as _corpus_selectors  # noqa: E402, F401
+from tokenry.cli import corpus_skills as _corpus_skills  # noqa: E402, F401
 from tokenry.cli import model_arithmetic as _arithmetic  # noqa: E402, F401
 from tokenry.cli import tokenizer_audit as _audit  # noqa: E402, F401
 from tokenry.cli import tokenizer_concepts as _concepts  # noqa: E402, F401
