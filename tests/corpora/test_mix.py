@@ -50,6 +50,13 @@ def test_a_bound_on_epochs_is_kept_and_said(sources, tmp_path):
     assert any("at its bound of 1 epochs" in warning for warning in report.warnings)
 
 
+def test_a_document_larger_than_the_budget_is_said(sources, tmp_path):
+    (tmp_path / "long.jsonl").write_text(json.dumps({"text": "y" * 1_000}) + "\n")
+    report = mix({"long": tmp_path / "long.jsonl"}, tmp_path / "o", proportions=Proportions(700), engine=ENGINE)
+    assert (report.facts["bytes.asked"], report.facts["bytes.taken"]) == (700, 1_000)
+    assert any("documents are not cut" in warning for warning in report.warnings)
+
+
 def test_all_of_everything_once_when_no_budget_is_given(sources, tmp_path):
     mix(sources, tmp_path / "o", proportions=Proportions(), engine=ENGINE)
     ids = read(tmp_path / "o").column("id").to_pylist()

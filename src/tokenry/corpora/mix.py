@@ -217,18 +217,6 @@ def _report(names: list[str], numbers: tuple[np.ndarray, ...], proportions: Prop
             }
         )
     asked = float(sizes_S.sum()) if proportions.budget is None else float(proportions.budget)
-    warnings = []
-    if budgets_S.sum() < asked * (1 - 1e-6):
-        warnings.append(
-            f"the sources hold less than the budget within {proportions.epochs:g} epochs: {taken_S.sum():,.0f} of "
-            f"{asked:,.0f} {proportions.unit}. Raise --epochs, or add text."
-        )
-    for row in rows:
-        if abs(row["share_taken"] - row["share_asked"]) > 0.01 and row["share_asked"] > 0:
-            warnings.append(
-                f"{row['source']} has {row['share_taken']:.1%} of the mixture, {row['share_asked']:.1%} was asked: it, "
-                f"or another source, is at its bound of {proportions.epochs:g} epochs."
-            )
     points = {
         "asked": [(row["source"], row["share_asked"]) for row in rows],
         "taken": [(row["source"], row["share_taken"]) for row in rows],
@@ -237,11 +225,39 @@ def _report(names: list[str], numbers: tuple[np.ndarray, ...], proportions: Prop
     return Report(
         kind="mixture",
         title="Mixture",
-        facts={f"{proportions.unit}.taken": float(taken_S.sum()), "sources": len(names), "epochs_most": most["epochs"]},
+        facts={
+            f"{proportions.unit}.asked": asked,
+            f"{proportions.unit}.taken": float(taken_S.sum()),
+            "sources": len(names),
+            "epochs_most": most["epochs"],
+        },
         tables={"sources": pa.Table.from_pylist(rows)},
         figures=[Figure("bar", "Shares", "source", f"share of {proportions.unit}", points)],
         verdict=f"{taken_S.sum():,.0f} {proportions.unit} from {len(names)} sources; "
         f"{most['source']} is gone through {most['epochs']:.2f} times.",
-        warnings=warnings,
+        warnings=_warnings(rows, asked, float(budgets_S.sum()), proportions),
         notes=["'worth in fresh' is what repeated text is worth per unit taken (arXiv 2305.16264, R* = 15.4)."],
     )
+
+
+def _warnings(rows: list[dict], asked: float, allowed: float, proportions: Proportions) -> list[str]:
+    """Where the mixture is not what was asked for, and why."""
+    unit, bound = proportions.unit, f"{proportions.epochs:g} epochs"
+    taken = sum(row[f"{unit}_taken"] for row in rows)
+    warnings = []
+    if allowed < asked * (1 - 1e-6):
+        warnings.append(
+            f"the sources hold less than the budget within {bound}: {taken:,.0f} of {asked:,.0f} {unit}. Raise "
+            "--epochs, or add text."
+        )
+    elif taken > asked * 1.02:
+        warnings.append(
+            f"{taken:,.0f} {unit} taken, {asked:,.0f} asked: documents are not cut, and the last one of a source may "
+            "pass its share. Cut long documents first for a closer fit."
+        )
+    return warnings + [
+        f"{row['source']} has {row['share_taken']:.1%} of the mixture, {row['share_asked']:.1%} was asked: a source is "
+        f"at its bound of {bound}, or its documents are large beside its share."
+        for row in rows
+        if abs(row["share_taken"] - row["share_asked"]) > 0.01 and row["share_asked"] > 0
+    ]
