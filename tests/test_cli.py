@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tokenry import cli
 from tokenry.cli import app, main
 from tokenry.data import demo_model, demo_text
 
@@ -48,6 +49,15 @@ def test_every_verb_has_help_with_an_example(capsys, path):
     out, _ = run(capsys, *path, "--help")
     assert "Example" in out
     assert "tokenry" in out
+
+
+@pytest.mark.parametrize(("path", "headings"), [((), cli.HEADINGS), (("corpus",), cli.corpus.HEADINGS)])
+def test_the_help_has_every_verb_under_a_heading(capsys, path, headings):
+    shown = run(capsys, *path, "--help")[0]
+    first = {found[0] for found, _ in commands(app) if not path} or {f[1] for f, _ in commands(app) if f[0] == path[0]}
+    assert {name for names in headings.values() for name in names} == first
+    places = [shown.index(f"─ {heading} ─") for heading in headings]
+    assert places == sorted(places)
 
 
 def test_help_imports_nothing_heavy():

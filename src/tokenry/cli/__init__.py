@@ -9,8 +9,19 @@ import warnings
 
 import typer
 
+from tokenry.cli.panels import verbs_under
+
+HEADINGS = {
+    "Main job": ("adapt",),
+    "Data": ("corpus",),
+    "Tokens": ("tokenizer",),
+    "Models": ("transplant", "heal", "model", "hypernet"),
+    "House": ("papers", "doctor", "rerun"),
+}
+
 app = typer.Typer(
     name="tokenry",
+    cls=verbs_under(HEADINGS),
     help="Data-driven token composition: audit a tokenizer, compose better tokens from your data, "
     "move a pretrained model onto them, heal it, and prove in bits per byte what was gained and lost.",
     no_args_is_help=True,
@@ -65,12 +76,12 @@ from tokenry.cli import transplant_relative as _transplant_relative  # noqa: E40
 from tokenry.cli import transplant_vectors as _transplant_vectors  # noqa: E402, F401
 
 adapt.register(app)
-app.add_typer(corpus.app, name="corpus", rich_help_panel="Data")
-app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel="Tokens")
-app.add_typer(model.app, name="model", rich_help_panel="Models")
+app.add_typer(corpus.app, name="corpus")
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(model.app, name="model")
 transplant.register(app)
 heal.register(app)
-app.add_typer(hypernet.app, name="hypernet", rich_help_panel="Models")
+app.add_typer(hypernet.app, name="hypernet")
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"

@@ -19,7 +19,6 @@ from tokenry.cli.output import (
     quiet,
 )
 
-PANEL = "Main job"
 EPILOG = """Examples:
 
 `tokenry adapt --demo --out out/demo`  (a real tiny model and text carried in the package; three minutes)
@@ -42,7 +41,7 @@ RowsFirst = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Put the verb on `app`."""
-    app.command(rich_help_panel=PANEL, epilog=EPILOG)(adapt)
+    app.command(epilog=EPILOG)(adapt)
 
 
 def adapt(

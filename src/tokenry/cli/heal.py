@@ -20,7 +20,6 @@ from tokenry.cli.output import (
     sources,
 )
 
-PANEL = "Models"
 EPILOG = """Examples:
 
 `tokenry heal moved/ --data pages.jsonl --out healed/`
@@ -36,7 +35,7 @@ Balanced = Annotated[
 
 def register(parent: typer.Typer) -> None:
     """Put the verb on `parent`."""
-    parent.command(rich_help_panel=PANEL, epilog=EPILOG)(heal)
+    parent.command(epilog=EPILOG)(heal)
 
 
 def heal(

@@ -7,14 +7,12 @@ import typer
 
 from tokenry.cli.output import JsonFlag, show
 
-PANEL = "House"
-
 
 def register(app: typer.Typer) -> None:
     """Put the verbs of this file on `app`."""
-    app.command(rich_help_panel=PANEL, epilog="Example:  `tokenry papers 26`")(papers)
-    app.command(rich_help_panel=PANEL, epilog="Example:  `tokenry doctor --json`")(doctor)
-    app.command(rich_help_panel=PANEL, epilog="Example:  `tokenry rerun out/run.json --out out-again`")(rerun)
+    app.command(epilog="Example:  `tokenry papers 26`")(papers)
+    app.command(epilog="Example:  `tokenry doctor --json`")(doctor)
+    app.command(epilog="Example:  `tokenry rerun out/run.json --out out-again`")(rerun)
 
 
 def papers(

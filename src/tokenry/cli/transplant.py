@@ -23,7 +23,6 @@ from tokenry.cli.output import (
 )
 from tokenry.transplant import METHODS
 
-PANEL = "Models"
 Folder = Annotated[Path, typer.Argument(help="Model folder.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
@@ -44,7 +43,7 @@ app = typer.Typer(
 
 def register(parent: typer.Typer) -> None:
     """Put the verbs of this file on `parent`."""
-    parent.add_typer(app, name="transplant", rich_help_panel=PANEL)
+    parent.add_typer(app, name="transplant")
 
 
 def _list_when_asked(method: str) -> str:
