@@ -17,6 +17,7 @@ from tokenry.core.numerics import (
     logsumexp,
     renyi_entropy,
     softmax,
+    spearman,
 )
 
 logits = st.lists(st.floats(-800, 800) | st.just(-math.inf), min_size=1, max_size=8)
@@ -153,6 +154,22 @@ def test_kendall_tau_takes_many_rankings_at_once_and_infinities():
     assert math.isnan(kendall_tau([1], [1]))
     with pytest.raises(ValueError, match="NaN"):
         kendall_tau([1, math.nan], [1, 2])
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12))
+def test_spearman_equals_scipy_with_ties(pairs):
+    x, y = zip(*pairs, strict=True)
+    if len(set(x)) > 1 and len(set(y)) > 1:
+        np.testing.assert_allclose(spearman(x, y), stats.spearmanr(x, y).statistic, atol=1e-12)
+    else:
+        assert math.isnan(spearman(x, y))
+
+
+def test_spearman_leaves_out_what_is_not_finite():
+    assert spearman([1, 2, math.nan, 3, math.inf], [3, 2, 9, 1, 0]) == pytest.approx(-1)
+    assert math.isnan(spearman([1, 2], [1, 2]))
+    with pytest.raises(ValueError, match="one length"):
+        spearman([1, 2, 3], [1, 2])
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(1, 5)), min_size=1, max_size=20), st.booleans())

@@ -1,7 +1,10 @@
 """Asking a model: what an endpoint may do to us, what is paid, what is kept; and a model in a folder."""
 
+import contextlib
 import json
+import socket
 import sqlite3
+import threading
 import time
 from email.utils import formatdate
 
@@ -67,6 +70,7 @@ def test_a_second_run_asks_nothing_and_another_model_asks_anew(tmp_path):
         (b"[" * 100_000, "an answer that is no JSON"),
         (b"\xff\xfe", "an answer that is no JSON"),
         (b'{"choices": []}', "JSON without an answer"),
+        (b'{"error": {"code": 529, "message": "overloaded"}}', "HTTP 200 with an error: 529 overloaded"),
         (b'{"choices": [{"message": {"content": null}}]}', "JSON without an answer"),
         (("cut", b'{"choices"'), "an answer cut short"),
         ("hang up", "connection lost (RemoteDisconnected)"),
@@ -119,6 +123,7 @@ def test_a_server_that_asks_for_an_hour_stops_the_run():
         (404, {}, b"no such model"),
         (302, {"Location": "http://127.0.0.1:1/"}, b""),
         (429, {}, b'{"error": {"code": "insufficient_quota"}}'),
+        (200, {}, b'{"error": {"code": "insufficient_quota"}}'),
     ],
 )
 def test_what_will_not_pass_stops_the_run_at_once(answer):
@@ -178,12 +183,13 @@ def test_the_budget_of_requests_counts_tries_and_the_run_goes_on_from_there(tmp_
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_budget_of_tokens_or_money_is_not_passed(workers, tmp_path):
     questions = [f"{n:03d}" for n in range(40)]
-    with serving(lambda text, number: reply(text, prompt=1, answer=8)) as (url, asked):
+    with serving(lambda text, number: reply(text, prompt=40, answer=8)) as (url, asked):
         cache = AnswerCache(tmp_path / "tokens.sqlite")
-        with pytest.raises(BudgetError, match=r"of 100 tokens"):
-            ask(url, questions, cache=cache, tokens=100, workers=workers)
-        # 9 tokens are billed for each and 2 + 8 reserved: after 10 requests 90 are used, an eleventh fits, no twelfth.
-        assert len(asked.bodies) == len(cache) == 11 if workers == 1 else 10 <= len(asked.bodies) <= 11
+        with pytest.raises(BudgetError, match=r"480 of 1,000 tokens are used, and the next request may take up to 523"):
+            ask(url, questions, cache=cache, tokens=1000, workers=workers)
+        # 48 tokens are billed for each; 3 bytes + 512 for a server's template + 8 of the answer are reserved. After
+        # nine requests 432 are used and a tenth fits (955); after ten 480, and 1,003 would be too much.
+        assert len(asked.bodies) == len(cache) == 10
         asked.bodies.clear()
         with pytest.raises(BudgetError, match=r"0\.0\d+ of 0\.001"):
             # 8 answer tokens at 10 a million are 0.00008; twelve of them are 0.00096.
@@ -209,6 +215,35 @@ def test_a_bill_that_makes_no_sense_is_estimated(usage):
     with serving(lambda text, number: reply(text, usage=usage)) as (url, _):
         chat, _ = ask(url, ["x" * 300])
     assert (chat.usage.estimated, chat.usage.prompt_tokens, chat.usage.completion_tokens) == (1, 101, 8)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_server_that_bills_a_token_for_every_byte_does_not_pass_the_budget(workers):
+    with serving(lambda text, number: reply(text, prompt=2000, answer=8)) as (url, _):
+        chat = open_chat(url, name="m", max_tokens=8, limits=Limits(**QUICK, tokens=9000, workers=workers))
+        with pytest.raises(BudgetError):
+            chat.ask([[said(str(n) + "x" * 1999)] for n in range(9)])
+    assert 6000 < chat.usage.tokens <= 9000
+    assert chat.usage.overbilled == 0
+
+
+def test_a_handshake_that_never_ends_meets_the_deadline():
+    """Half a TLS record, a byte now and then: no single read is ever slow."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            line, _ = server.accept()
+            with contextlib.suppress(OSError), line:
+                line.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
+                for _ in range(60):
+                    line.sendall(b"\x00")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        began = time.monotonic()
+        _, (found,) = ask(f"https://127.0.0.1:{server.getsockname()[1]}/v1", ["q"], timeout=0.3, retries=0)
+        assert time.monotonic() - began < 1.5
+    assert found.error == "no answer in time"
 
 
 def test_the_key_comes_from_the_environment_and_is_never_told(monkeypatch):

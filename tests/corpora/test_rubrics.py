@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rating_worlds import SMALL, letters_vocab
 
 from tokenry.core.vocab import Vocab
-from tokenry.corpora.rubrics import RUBRICS, ParseError, Ratings, prepare, rubric
+from tokenry.corpora.rubrics import RUBRICS, ParseError, Ratings, marks, prepare, rubric
 
 DATAMAN = rubric("dataman")
 
@@ -50,7 +50,7 @@ def test_every_answer_reads_back_as_what_it_says(scores, letter):
         ("A\nFirst: 1\nSecond: n/a", "second is not rated"),
         ("A\n0\n2", "a score of 0 outside 1 to 5"),
         ("A\n1\n6", "outside"),
-        ("A\n1\n-2", "1 scores"),  # a dash is a bullet, and "- 2" would be a list: see the next
+        ("A\n1\n-2", "'-2' is no score from 1 to 5"),
         ("A\n1\n2/10", "no score"),
         ("A\n1\n2 of them", "no score"),
         ("A\nFirst: 1\nThird: 2", "'third' is no criterion"),
@@ -63,9 +63,6 @@ def test_every_answer_reads_back_as_what_it_says(scores, letter):
 )
 def test_an_answer_that_is_not_whole_gives_its_reason(answer, reason):
     found = SMALL.parse(answer)
-    if answer == "A\n1\n-2":
-        assert found == ParseError("'-2' is no score from 1 to 5")
-        return
     assert isinstance(found, ParseError)
     assert reason in found.reason
 
@@ -130,6 +127,21 @@ def test_the_question_names_everything_and_the_document_stands_inside():
     assert "BEGIN>>>\nTHE TEXT\n<<<END" in asked
 
 
+@given(
+    st.text(alphabet="<> BEGINendx0\n", max_size=40), st.sampled_from(["", "<<<END", "\n<<<End\nAnswer", "BEGIN>>>"])
+)
+def test_no_document_holds_the_marks_around_it(text, more):
+    text = text + more
+    begin, end = marks(text)
+    assert begin.strip() not in text
+    assert end.strip() not in text
+    assert marks(text) == (begin, end)
+    if more:
+        assert (begin, end) != marks("plain")
+        asked = DATAMAN.prompt(text)
+        assert asked.count(begin) == asked.count(end) == 1
+
+
 def test_a_rubric_of_ones_own_comes_from_a_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('[mine]\nscale=[0,3]\n[[mine.criteria]]\nname="fun"\nlow="dull"\nhigh="fun"\n')
@@ -147,6 +159,8 @@ def test_a_rubric_of_ones_own_comes_from_a_file(tmp_path):
         (b'[mine]\nscale=[0,12]\n[[mine.criteria]]\nname="a"\nlow="x"\nhigh="y"\n', "need two digits"),
         (b'[mine]\n[[mine.criteria]]\nname="A b"\nlow="x"\nhigh="y"\n', "small letters"),
         (b'[mine]\nfoo=1\n[[mine.criteria]]\nname="a"\nlow="x"\nhigh="y"\n', "foo"),
+        (b'[mine]\nscale=["a",5]\n[[mine.criteria]]\nname="a"\nlow="x"\nhigh="y"\n', "need two digits"),
+        (b'[mine]\n[[mine.criteria]]\nname="error"\nlow="x"\nhigh="y"\n', "a column of its own"),
         (b'[mine]\noverall="b"\n[[mine.criteria]]\nname="a"\nlow="x"\nhigh="y"\n', "is no criterion"),
         (b"", "0 tables"),
     ],

@@ -34,6 +34,7 @@ __all__ = [
     "ratio_interval",
     "renyi_entropy",
     "softmax",
+    "spearman",
     "wilson_interval",
 ]
 
@@ -236,6 +237,30 @@ def kendall_tau(x: ArrayLike, y: ArrayLike) -> np.ndarray:
         y_pairs += np.sum(dy != 0, axis=-1)
     norm = np.sqrt(x_pairs * y_pairs)
     return np.where(norm > 0, agree / np.where(norm > 0, norm, 1.0), np.nan)
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Rank correlation, ties at their mean rank; pairs with a value that is not finite are left out.
+
+    Args:
+        x, y: shape (N,).
+
+    Returns:
+        -1..1; NaN where fewer than three pairs are left, or one side does not vary.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"shapes {x.shape} and {y.shape}; need two rows of one length.")
+    good_N = np.isfinite(x) & np.isfinite(y)
+    ranks = [_mean_ranks(side[good_N]) for side in (x, y)]
+    if len(ranks[0]) < 3 or any(np.ptp(side) == 0 for side in ranks):
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _mean_ranks(values_N: np.ndarray) -> np.ndarray:
+    _, places_N, counts = np.unique(values_N, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places_N]
 
 
 def isotonic(values: ArrayLike, *, weights: ArrayLike | None = None, increasing: bool = True) -> np.ndarray:

@@ -90,7 +90,8 @@ class Meter:
             BudgetError: there is no room for it.
         """
         limits, usage = self.limits, self.usage
-        held = (n_bytes // 3 + 1, max_tokens)
+        # No vocabulary cuts a byte in two, so this is the most a prompt can be.
+        held = (n_bytes + _SLACK_TOKENS, max_tokens)
         with self._change:
             while not self._fits(held) and self._held != (0, 0):
                 self._change.wait()
@@ -99,8 +100,9 @@ class Meter:
                 raise BudgetError(self._spent(f"{used:,} of {limits.requests:,} requests"))
             if not self._fits(held):
                 if limits.tokens is not None and usage.tokens + sum(held) > limits.tokens:
-                    raise BudgetError(self._spent(f"{usage.tokens:,} of {limits.tokens:,} tokens"))
-                raise BudgetError(self._spent(f"{usage.money:.4g} of {limits.money:.4g}"))
+                    raise BudgetError(self._spent(f"{usage.tokens:,} of {limits.tokens:,} tokens", f"{sum(held):,}"))
+                cost = f"{self._cost(held):.4g}"
+                raise BudgetError(self._spent(f"{usage.money:.4g} of {limits.money:.4g}", cost))
             usage.requests += 1
             usage.retries += again
             self._held = (self._held[0] + held[0], self._held[1] + held[1])
@@ -112,7 +114,7 @@ class Meter:
         with self._change:
             self._held = (self._held[0] - held[0], self._held[1] - held[1])
             usage.estimated += billed is None
-            prompt, answer = held if billed is None else billed
+            prompt, answer = (n_bytes // 3 + 1, max_tokens) if billed is None else billed
             if prompt > n_bytes + _SLACK_TOKENS or answer > max_tokens:
                 usage.overbilled += 1
                 if usage.overbilled == 1:
@@ -152,8 +154,8 @@ class Meter:
     def _cost(self, tokens: tuple[int, int]) -> float:
         return sum(price * number for price, number in zip(self.limits.prices, tokens, strict=True)) / 1e6
 
-    def _spent(self, what: str) -> str:
+    def _spent(self, what: str, most: str = "1") -> str:
         return (
-            f"the budget is spent: {what} are used, and the next request might go beyond. Answers that came are kept: "
-            "run the same command again with a new budget."
+            f"the budget is spent: {what} are used, and the next request may take up to {most}. Answers that came are "
+            "kept: run the same command again with a new budget."
         )

@@ -149,13 +149,11 @@ class Endpoint:
 
     def _exchange(self, body: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Send one request and read its answer within the deadline."""
-        place, limits = self.place, self.limits
-        if place.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                place.hostname, place.port, timeout=limits.timeout, context=ssl.create_default_context()
-            )
-        else:
-            connection = http.client.HTTPConnection(place.hostname, place.port, timeout=limits.timeout)
+        place, limits, secure = self.place, self.limits, self.place.scheme == "https"
+        connection = http.client.HTTPConnection(
+            place.hostname, place.port or (443 if secure else 80), timeout=limits.timeout
+        )
+        connection.default_port = 443 if secure else 80
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity",
                    "Connection": "close", "User-Agent": "tokenry"}  # fmt: skip
         if self._key:
@@ -163,12 +161,18 @@ class Endpoint:
         deadline = time.monotonic() + limits.timeout
         with contextlib.closing(connection):
             connection.connect()
+            if secure:  # the handshake comes below, where the deadline sees it
+                connection.sock = ssl.create_default_context().wrap_socket(
+                    connection.sock, server_hostname=place.hostname, do_handshake_on_connect=False
+                )
             line = connection.sock
             self._sockets.add(line)
             timer = threading.Timer(max(0.001, deadline - time.monotonic()), _cut, [line])
             timer.daemon = True
             timer.start()
             try:
+                if secure:
+                    line.do_handshake()
                 path = place.path + (f"?{place.query}" if place.query else "")
                 connection.request("POST", path, body=body, headers=headers)
                 response = connection.getresponse()
@@ -201,7 +205,9 @@ class Endpoint:
                 return text, None, "", bill
             if record is None:
                 return None, None, "an answer that is no JSON", bill
-            return None, None, "JSON without an answer", bill
+            if not any(mark in told for mark in _NO_CREDIT):
+                failed = isinstance(record, dict) and record.get("error")
+                return None, None, f"HTTP 200 with an error: {told}" if failed else "JSON without an answer", bill
         if status in _STOP or 300 <= status < 400 or any(mark in told for mark in _NO_CREDIT):
             raise EndpointError(
                 f"{self.place.netloc} refuses: HTTP {status} {told}. Look at the address, at the name of the model, "
@@ -244,7 +250,7 @@ def _key(variable: str | None) -> str:
 
 def _cut(line: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(line, socket.SHUT_RDWR)  # not SSLSocket's: it breaks a read under way in another thread
 
 
 def _why(error: Exception) -> str:

@@ -1,12 +1,14 @@
 """An instruction model in a folder as a chat: its own template, greedy answers, batches of like length."""
 
-from collections.abc import Iterator
+import functools
+import re
+from collections.abc import Callable, Iterator
 
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import describe_input
 from tokenry.corpora.chat import Answer, Conversation, Usage
 
-__all__ = ["LocalChat", "model_revision", "templated"]
+__all__ = ["LocalChat", "model_revision", "plain_encoder", "templated"]
 
 BATCH_TOKENS = 8192
 """Positions of one padded batch, prompt and answer together."""
@@ -41,10 +43,10 @@ class LocalChat:
         """(place, Answer) for each, in any order."""
         ids, room = [], self.lm.context - self.max_tokens
         for place, conversation in enumerate(conversations):
-            ids.append(self.lm.tokenizer(templated(self.lm, conversation), add_special_tokens=False)["input_ids"])
-            if len(ids[-1]) > room:
-                reason = f"{len(ids[-1])} tokens asked; the model has room for {room} before its answer"
-                self.usage.because("too long")
+            ids.append(self._ids(conversation))
+            if not 0 < len(ids[-1]) <= room:
+                reason = f"{len(ids[-1])} tokens asked; the model has room for 1 to {room} before its answer"
+                self.usage.because("too long" if ids[-1] else "nothing asked")
                 yield place, Answer(None, reason)
         order = sorted((p for p in range(len(ids)) if 0 < len(ids[p]) <= room), key=lambda p: (-len(ids[p]), p))
         while order:
@@ -52,6 +54,29 @@ class LocalChat:
             batch, order = order[:size], order[size:]
             for place, text in zip(batch, self._continued([ids[place] for place in batch]), strict=True):
                 yield place, Answer(text)
+
+    def _ids(self, conversation: Conversation) -> list[int]:
+        """The conversation as tokens; a special token that somebody wrote in a message is plain text."""
+        spelt = templated(self.lm, conversation)
+        contents = [message["content"] for message in conversation]
+        if not any(special in content for special in self._specials for content in contents):
+            return self.lm.tokenizer(spelt, add_special_tokens=False)["input_ids"]
+        places = [f"\ue000{number}\ue001" for number in range(len(contents))]
+        asked = [{**one, "content": place} for one, place in zip(conversation, places, strict=True)]
+        parts = re.split("\ue000(\\d+)\ue001", templated(self.lm, asked))
+        ids: list[int] = []
+        for at, part in enumerate(parts):
+            ids += (self._plain(contents[int(part)]) if at % 2
+                    else self.lm.tokenizer(part, add_special_tokens=False)["input_ids"] if part else [])  # fmt: skip
+        return ids
+
+    @functools.cached_property
+    def _specials(self) -> list[str]:
+        return [text for number in self.lm.vocab.special_ids if (text := self.lm.vocab.literal(number))]
+
+    @functools.cached_property
+    def _plain(self) -> Callable[[str], list[int]]:
+        return plain_encoder(self.lm)
 
     def _continued(self, prompts: list[list[int]]) -> list[str]:
         import torch
@@ -75,6 +100,17 @@ class LocalChat:
             self.usage.completion_tokens += stop
             texts.append(lm.tokenizer.decode(row[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False))
         return texts
+
+
+def plain_encoder(lm: object) -> Callable[[str], list[int]]:
+    """Text -> ids none of which is special, whatever is written in it; the model's own tokenizer stays as it is."""
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_str(lm.vocab.backend.to_str())
+    own.encode_special_tokens = True
+    own.no_truncation()
+    own.no_padding()
+    return lambda text: own.encode(text, add_special_tokens=False).ids
 
 
 def templated(lm: object, conversation: Conversation) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from tokenry.core.choosing import resolve
 from tokenry.core.hashing import fingerprint, stable_hash
 from tokenry.core.intervals import Interval
+from tokenry.core.numerics import spearman
 from tokenry.core.progress import Progress, log
 from tokenry.corpora.mixing_predictors import PREDICTORS, Predict, cross_validated
 from tokenry.corpora.mixing_runs import Run, RunsFile
@@ -305,8 +306,8 @@ class _State:
             Round(
                 len(scores_N),
                 float(self.sign * (self.sign * scores_N).max()),
-                float("nan") if before is None else _spearman(before, fresh),
-                _spearman(within_N, scores_N),
+                float("nan") if before is None else spearman(before, fresh),
+                spearman(within_N, scores_N),
                 float(self.sign * (self.sign * self.predict(self.pool_PK)).max()),
             )
         )
@@ -369,18 +370,6 @@ def _name(function: object) -> str:
     if isinstance(function, str):
         return function
     return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
-
-
-def _spearman(left_N: np.ndarray, right_N: np.ndarray) -> float:
-    from scipy.stats import rankdata
-
-    good_N = np.isfinite(left_N) & np.isfinite(right_N)
-    if good_N.sum() < 3:
-        return float("nan")
-    left_N, right_N = rankdata(left_N[good_N]), rankdata(right_N[good_N])
-    if left_N.std() == 0 or right_N.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(left_N, right_N)[0, 1])
 
 
 def _mean(runs: Sequence[Run]) -> Interval | None:

@@ -26,7 +26,7 @@ from tokenry.core.report import Report
 from tokenry.core.runs import atomic_write, write_run
 from tokenry.corpora.chat import AnswerCache, Chat, open_chat, said
 from tokenry.corpora.engine import Engine, Mapped, open_engine
-from tokenry.corpora.rubrics import ParseError, Ratings, Rubric, prepare, rubric
+from tokenry.corpora.rubrics import ParseError, Ratings, Rubric, prepare, rubric, rubric_of
 from tokenry.corpora.units import Reading
 
 # Axes: D documents, C criteria.
@@ -151,7 +151,7 @@ def open_rater(
         model: a folder of a causal model (any; a rater of `raters_training.train_rater`) or of a distilled linear one;
             the address of an endpoint; a Chat; or a Rater, which is passed through.
         scheme: the rubric: name, TOML file or object. None takes the one the folder was trained on, else "dataman".
-        cache: file in which answers or ratings are kept.
+        cache: file in which answers or ratings are kept (a linear rater needs none).
         device: where a model runs.
         endpoint: `name`, `limits`, `key_variable` of `chat.open_chat`.
 
@@ -170,10 +170,12 @@ def open_rater(
         from tokenry.corpora.raters_linear import LinearRater
 
         made = LinearRater.load(model)
-    else:
-        from tokenry.corpora.raters_local import LocalRater
+        if asked and asked.hash != made.rubric.hash:
+            raise ValueError(f"{model} was trained on another rubric ({made.rubric.name!r}). Leave --rubric out.")
+        return made  # quicker than any file of answers
+    from tokenry.corpora.raters_local import LocalRater
 
-        made = LocalRater(model, asked, device=device)
+    made = LocalRater(model, asked, device=device)
     return made if cache is None else Remembered(made, AnswerCache(cache))
 
 
@@ -207,6 +209,7 @@ def read_record(source: object) -> dict | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != VERSION or not isinstance(record["rubric"], dict):
             raise ValueError(f"format {record['format']}, we read {VERSION}")
+        rubric_of(record["rubric"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no record of a rater ({error}). Train it again.") from error
     return record
@@ -281,15 +284,16 @@ def rate(
             without asking anything twice).
     """
     engine = open_engine(engine)
-    _HELD.clear()  # one whose budget was spent would stay stopped
     setup = functools.partial(_opened, model, scheme, tuple(sorted(opening.items())))
-    rater = setup()
-    key = fingerprint("rate", VERSION, rater.revision, rater.rubric.hash, reading.text)
-    reading = replace(reading, columns=(), batch_rows=min(reading.batch_rows, 256))
-    mapped = engine.map(source, rate_batch, out, key=key, setup=setup, reading=reading, label="rating")
+    try:
+        rater = setup()
+        key = fingerprint("rate", VERSION, rater.revision, rater.rubric.hash, reading.text)
+        reading = replace(reading, columns=(), batch_rows=min(reading.batch_rows, 256))
+        mapped = engine.map(source, rate_batch, out, key=key, setup=setup, reading=reading, label="rating")
+    finally:
+        _HELD.clear()  # a model is large, and an endpoint whose budget was spent would stay stopped
     told = {"rater": rater.name, "revision": rater.revision, "rubric": rater.rubric.hash}
     write_run(out, verb="corpus rate", arguments={"scheme": rater.rubric.name, **told}, seed=None, inputs=[source])
-    _HELD.clear()
     return Rating(mapped, rating_report(mapped, rater))
 
 
@@ -307,37 +311,59 @@ def _opened(model: object, scheme: object, opening: tuple) -> Rater:
 
 def rating_report(mapped: Mapped, rater: Rater) -> Report:
     """How the ratings fell out: documents, errors by reason, the spread of every criterion, domains, what was used."""
-    from tokenry.corpora.sidecars import read_signals
+    import pyarrow.compute as pc
 
-    scheme, table = rater.rubric, read_signals(mapped.folder)
-    errors = Counter(table.column(f"{scheme.name}.error").drop_null().to_pylist())
+    scheme = rater.rubric
+    errors = _counted(mapped, f"{scheme.name}.error")
     facts: dict[str, object] = {
         "documents": mapped.n_out, "without a rating": sum(errors.values()), "broken rows": mapped.n_bad,
-        "seen without their middle": int(np.sum(table.column(f"{scheme.name}.truncated").to_numpy())),
+        "seen without their middle": _counted(mapped, f"{scheme.name}.truncated").get(True, 0),
         "rater": rater.name, "revision": rater.revision, "rubric": f"{scheme.name} ({scheme.hash})",
     }  # fmt: skip
     facts |= _used(rater)
     rows = []
     for name in scheme.names:
-        counts = Counter(table.column(f"{scheme.name}.{name}").drop_null().to_pylist())
-        expected = table.column(f"{scheme.name}.{name}.expected").drop_null().to_numpy()
+        counts = _counted(mapped, f"{scheme.name}.{name}")
         total = sum(counts.values())
         rows.append({
             "criterion": name, **{level: counts.get(int(level), 0) for level in scheme.levels},
             "mean": sum(score * n for score, n in counts.items()) / total if total else None,
-            "expected": float(expected.mean()) if len(expected) else None,
+            "expected": pc.mean(_column(mapped, f"{scheme.name}.{name}.expected")).as_py(),
         })  # fmt: skip
     tables = {"scores": pa.Table.from_pylist(rows)}
     if scheme.domains:
-        counts = Counter(table.column(f"{scheme.name}.domain").drop_null().to_pylist())
-        tables["domains"] = pa.table({"domain": [*counts], "documents": pa.array(counts.values(), pa.int64())})
+        common = _counted(mapped, f"{scheme.name}.domain").most_common()
+        tables["domains"] = _as_table("domain", common)
     if errors:
-        common = errors.most_common(20)
-        tables["errors"] = pa.table({"reason": [one for one, _ in common], "documents": [n for _, n in common]})
+        tables["errors"] = _as_table("reason", errors.most_common(20))
     report = Report("corpus rate", f"ratings on the rubric {scheme.name}", facts, tables)
-    if facts["without a rating"]:
-        report.warnings.append("documents without a rating have null scores; a rule on a score drops them.")
+    if errors:
+        report.warnings.append(
+            "documents without a rating have null scores; a rule on a score drops them. To ask again only those that "
+            "got no answer: the same --cache, another --out."
+        )
+    if flat := [row["criterion"] for row in rows if mapped.n_out > 20 and max(row[level] for level in scheme.levels)
+                > 0.99 * sum(row[level] for level in scheme.levels) > 0]:  # fmt: skip
+        report.warnings.append(
+            f"nearly all documents have one score on {', '.join(flat)}: it tells nothing apart. Look at the expected "
+            "score, and compare the rater with ratings you trust (docs/raters.md)."
+        )
     return report
+
+
+def _column(mapped: Mapped, name: str) -> pa.ChunkedArray:
+    """One column of the ratings; more is never held."""
+    from tokenry.corpora.sidecars import read_signals
+
+    return read_signals(mapped.folder, [name]).column(name).drop_null()
+
+
+def _counted(mapped: Mapped, name: str) -> Counter:
+    return Counter({one["values"]: one["counts"] for one in _column(mapped, name).value_counts().to_pylist()})
+
+
+def _as_table(name: str, counts: list[tuple[str, int]]) -> pa.Table:
+    return pa.table({name: [one for one, _ in counts], "documents": pa.array([n for _, n in counts], pa.int64())})
 
 
 def _used(rater: Rater) -> Mapping[str, object]:

@@ -1,7 +1,8 @@
 """A causal model that runs here as a rater: it answers under the grammar of the rubric, so every answer can be read.
 
 At every place of the answer only the tokens that may stand there are compared. The question is read once and its
-states are shared by all documents; a document is spelt without special tokens, so none can end the question early.
+states are shared by all documents; a document is spelt without special tokens, between marks that do not occur in it,
+so none can end the question early.
 
 Paper: DataMan: Data Manager for Pre-training Large Language Models (arXiv 2502.19363), section 3 (preparation) and its
 released code; decoding under a grammar and expected scores are ours.
@@ -10,19 +11,18 @@ released code; decoding under a grammar and expected scores are ours.
 import copy
 import functools
 import inspect
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tokenry.core.hashing import fingerprint
 from tokenry.corpora.chat import said
 from tokenry.corpora.raters import VERSION, Rated, read_record
-from tokenry.corpora.rubrics import Rubric, prepare, rubric, rubric_of
+from tokenry.corpora.rubrics import Rubric, marks, prepare, rubric, rubric_of
 
 # Axes: D documents, B documents of a batch, T positions, V ids, K values of one place.
 
-__all__ = ["ASKING", "LocalRater", "fit_document", "plain_ids"]
+__all__ = ["ASKING", "LocalRater", "fit_document"]
 
 ASKING = ("full", "bare")
 """How a model is asked: with the whole rubric, or with the document alone (one that was trained on it)."""
@@ -75,7 +75,8 @@ class LocalRater:
         self.revision = fingerprint("local", VERSION, model_revision(source, self.lm), self.asking)
         self.steps = self.rubric.answer_grammar(self.lm.vocab)
         self.before, self.after = self._question()
-        n_fixed = len(self.before) + len(self.after) + len(self.steps)
+        self._n_marks = 0 if self.asking == "bare" else sum(len(self._plain(mark)) for mark in marks(""))
+        n_fixed = len(self.before) + self._n_marks + len(self.after) + len(self.steps)
         self.room = min(self.rubric.tokens, self.lm.context - n_fixed)
         if self.room < _LEAST_ROOM:
             raise ValueError(
@@ -99,13 +100,15 @@ class LocalRater:
         return made
 
     def document(self, text: str) -> tuple[list[int], bool]:
-        """Ids of a text as the model sees it, and whether its middle was taken out."""
+        """Ids of a text between its marks as the model sees it, and whether its middle was taken out."""
         text, was_cut = prepare(text, self.rubric.characters)
-        ids, cut_again = fit_document(plain_ids(self._encoder, text), self.room, plain_ids(self._encoder, ELLIPSIS))
-        return ids, was_cut or cut_again
+        begin, end = ([], []) if self.asking == "bare" else (self._plain(mark) for mark in marks(text))
+        room = self.room - max(0, len(begin) + len(end) - self._n_marks)
+        ids, cut_again = fit_document(self._plain(text), room, self._plain(ELLIPSIS))
+        return [*begin, *ids, *end], was_cut or cut_again
 
     def prompt(self, document: list[int]) -> list[int]:
-        """Ids of the whole question about a document."""
+        """Ids of the whole question about a document (with its marks)."""
         return [*self.before, *document, *self.after]
 
     def probabilities(self, documents: Sequence[list[int]]) -> list[np.ndarray]:
@@ -169,15 +172,10 @@ class LocalRater:
         return frozenset(inspect.signature(self.lm.model.forward).parameters)
 
     @functools.cached_property
-    def _encoder(self) -> object:
-        """The tokenizer with special tokens as plain text; a copy, so that the model's own stays as it is."""
-        from tokenizers import Tokenizer
+    def _plain(self) -> Callable[[str], list[int]]:
+        from tokenry.corpora.chat_local import plain_encoder
 
-        own = Tokenizer.from_str(self.lm.vocab.backend.to_str())
-        own.encode_special_tokens = True
-        own.no_truncation()
-        own.no_padding()
-        return own
+        return plain_encoder(self.lm)
 
     def _fill(self, made: Rated, rows: list[int], found: list[np.ndarray]) -> None:
         if self.rubric.domains:
@@ -200,11 +198,11 @@ class LocalRater:
         lm, opening = self.lm, [] if self.lm.bos is None else [self.lm.bos]
         before, after = ("", "\n") if self.asking == "bare" else self.rubric.question()
         if self.asking == "full" and getattr(lm.tokenizer, "chat_template", None):
-            mark = "\ue000document\ue001"  # of the private use area: no template holds it
-            whole = templated(lm, [said(f"{before}{mark}{after}")])
-            if whole.count(mark) != 1:
+            place = "\ue000document\ue001"  # of the private use area: no template holds it
+            whole = templated(lm, [said(f"{before}{place}{after}")])
+            if whole.count(place) != 1:
                 raise ValueError(f"{self.name}: its chat template repeats or drops a message, so it cannot rate.")
-            before, after = whole.split(mark)
+            before, after = whole.split(place)
             opening = []
         elif self.asking == "full":
             after += "\nAnswer:\n"
@@ -225,13 +223,3 @@ def fit_document(ids: Sequence[int], room: int, dots: Sequence[int]) -> tuple[li
         return list(ids[:room]), True
     head = (kept + 1) // 2
     return [*ids[:head], *dots, *ids[len(ids) - (kept - head) :]], True
-
-
-def plain_ids(encoder: object, text: str) -> list[int]:
-    """Ids of a text none of which is special."""
-    return encoder.encode(text, add_special_tokens=False).ids
-
-
-def is_rater_folder(source: object) -> bool:
-    """Whether a folder holds a trained rater."""
-    return isinstance(source, (str, Path)) and read_record(source) is not None

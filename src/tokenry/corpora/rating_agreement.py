@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tokenry.core.intervals import wilson_interval
+from tokenry.core.numerics import spearman
 from tokenry.core.report import Report
 from tokenry.corpora.rubrics import Ratings
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # Axes: N documents, K levels of a scale.
 
-__all__ = ["agreement_report", "bag_of_words", "cohen_kappa", "compared", "confusion", "spearman"]
+__all__ = ["agreement_report", "bag_of_words", "cohen_kappa", "compared", "confusion"]
 
 
 def confusion(true_N: Sequence[int], said_N: Sequence[int], levels: Sequence[int]) -> np.ndarray:
@@ -56,20 +57,6 @@ def cohen_kappa(counts_KK: np.ndarray, *, weights: str = "none") -> float:
     by_chance = np.outer(counts_KK.sum(axis=1), counts_KK.sum(axis=0)) / total if total else counts_KK
     expected = (loss_KK * by_chance).sum()
     return float(1 - (loss_KK * counts_KK).sum() / expected) if expected > 0 else float("nan")
-
-
-def spearman(left_N: Sequence[float], right_N: Sequence[float]) -> float:
-    """Rank correlation with mean ranks for ties; NaN where one side does not vary."""
-    ranks = [_mean_ranks(np.asarray(side, np.float64)) for side in (left_N, right_N)]
-    if len(ranks[0]) < 2 or any(side.std() == 0 for side in ranks):
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _mean_ranks(values_N: np.ndarray) -> np.ndarray:
-    _, places_N, counts = np.unique(values_N, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - (counts - 1) / 2)[places_N]
 
 
 def bag_of_words(

@@ -18,7 +18,7 @@ from pathlib import Path
 from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
 
-__all__ = ["RUBRICS", "Criterion", "ParseError", "Ratings", "Rubric", "Step", "prepare", "rubric"]
+__all__ = ["RUBRICS", "Criterion", "ParseError", "Ratings", "Rubric", "Step", "marks", "prepare", "rubric"]
 
 RUBRICS = ("dataman", "education", "quality")
 _FILE = Path(__file__).with_name("rubrics.toml")
@@ -28,6 +28,9 @@ _NUMBER = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(?:\s*/\s*(\d{1,3}))?")
 _BULLET = re.compile(r"^\s*(?:[-*•]\s+)?(?:\[\d{1,2}\]\s*|\d{1,2}[.)]\s+(?=[^\d\s]))?")
 _NONE = re.compile(r"n\s*/\s*a\.?|none|null|unknown", re.IGNORECASE)
 _QUOTED_DOTS = re.compile(r"^\s*[\"'“”‘’]\s*(?:\.{3,}|…)\s*")
+_MARKS = ("BEGIN>>>\n", "\n<<<END")
+_LIKE_A_MARK = re.compile(r"<<<\s*end|begin\s*>>>", re.IGNORECASE)
+_OWN_COLUMNS = {"domain", "truncated", "error"}
 _IMAGE = re.compile(r"!\[[^\[\]\n]{0,2000}\]\([^()\s]{0,4000}(?:\s+\"[^\"\n]{0,500}\")?\)")
 
 
@@ -108,6 +111,8 @@ class Rubric:
                 f"the rubric {self.name!r} has the criteria {list(names)}; need different names, of small letters, "
                 "digits and underscores."
             )
+        if taken := sorted(_OWN_COLUMNS & set(names)):
+            raise ValueError(f"the rubric {self.name!r} has a criterion {taken[0]!r}, a column of its own. Rename it.")
         if not 0 <= self.scale[0] < self.scale[1] <= 9:
             raise ValueError(f"the rubric {self.name!r} has the scale {self.scale}; need two digits, the lower first.")
         if not all(re.fullmatch(r"[A-Z]", letter) for letter in self.domains) or len(self.domains) == 1:
@@ -134,7 +139,7 @@ class Rubric:
         return fingerprint("rubric", asked, list(self.scale), list(self.domains.items()), self.asks, self.version)
 
     def question(self) -> tuple[str, str]:
-        """What stands before the document and what after it."""
+        """What stands before the marked document and what after it."""
         low, high = self.scale
         lines = [self.asks] if self.asks else []
         lines += [f"Give a whole number from {low} to {high} for each criterion:"]
@@ -148,13 +153,14 @@ class Rubric:
             f"{n} numbers in the order {', '.join(one.title for one in self.criteria)}" if n > 1 else "the number"
         ]
         how = "each on a line of its own, " if n > 1 or self.domains else ""
-        after = f"\n<<<END\nAnswer with {', then '.join(parts)}, {how}and nothing else."
-        return "\n".join(lines) + "\nThe document stands between the marks.\nBEGIN>>>\n", after
+        after = f"\nAnswer with {', then '.join(parts)}, {how}and nothing else."
+        return "\n".join(lines) + "\nThe document stands between the marks.\n", after
 
     def prompt(self, text: str) -> str:
         """The whole question about a document; the text is prepared (`prepare`) and cut to `characters`."""
-        before, after = self.question()
-        return f"{before}{prepare(text, self.characters)[0]}{after}"
+        (before, after), text = self.question(), prepare(text, self.characters)[0]
+        begin, end = marks(text)
+        return f"{before}{begin}{text}{end}{after}"
 
     def answer(self, ratings: Ratings) -> str:
         """The answer that says this."""
@@ -291,6 +297,20 @@ def _single_steps(vocab: object, fields: Sequence[tuple[str, ...]]) -> list[Step
     return steps
 
 
+def marks(text: str) -> tuple[str, str]:
+    """What stands around a document in a question: marks that do not occur in it, so it cannot end itself early.
+
+    Nearly every document gets the same two; one that holds anything like them gets marks with digits of its own hash.
+    """
+    begin, end = _MARKS
+    if not _LIKE_A_MARK.search(text):
+        return begin, end
+    sign = fingerprint("mark", text)
+    while sign in text:  # whoever could find such a text gets the next sign
+        sign = fingerprint("mark", sign, text)
+    return f"BEGIN {sign}>>>\n", f"\n<<<END {sign}"
+
+
 def prepare(text: str, characters: int) -> tuple[str, bool]:
     """A document as it is rated: no ellipsis quoted at its start, no markdown images, without its middle if too long.
 
@@ -347,9 +367,10 @@ def _rubrics_of(content: bytes, where: str) -> dict[str, Rubric]:
 def rubric_of(table: Mapping[str, object]) -> Rubric:
     """A rubric from a mapping, as in a TOML table or in the record of a trained rater."""
     made = dict(table)
+    made["asks"] = str(made.get("asks", ""))
     made["criteria"] = tuple(Criterion(one["name"], one["low"], one["high"]) for one in made["criteria"])
-    made["scale"] = tuple(int(end) for end in made.get("scale", (1, 5)))
-    if len(made["scale"]) != 2:
+    made["scale"] = tuple(made.get("scale", (1, 5)))
+    if [type(end) for end in made["scale"]] != [int, int]:
         raise ValueError(f"the rubric {made['name']!r} has the scale {made['scale']}; need two digits.")
     made["domains"] = {str(letter): str(domain) for letter, domain in dict(made.get("domains", {})).items()}
     return Rubric(**made)

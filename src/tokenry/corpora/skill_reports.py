@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tokenry.core.numerics import spearman
 from tokenry.core.report import Report
 from tokenry.corpora.engine import Mapped
 from tokenry.corpora.skill_graph import SkillGraph, graph_report
@@ -41,7 +42,7 @@ def scores_report(made: Mapped, scoring: Scoring) -> Report:
     }  # fmt: skip
     if (total := float(nodes.sum() + edges.sum())) > 0:
         facts["share of the quadratic score that pairs give"] = round(float(edges.sum()) / total, 3)
-        facts["rank correlation of nodes and edges"] = round(_rank_correlation(nodes, edges), 3)
+        facts["rank correlation of nodes and edges"] = round(spearman(nodes, edges), 3)
     tables = {"spread": pa.Table.from_pylist(rows)} if rows else {}
     if top:
         shown = [{"skill": one["values"], "documents": one["counts"]} for one in top[:15]]
@@ -49,12 +50,6 @@ def scores_report(made: Mapped, scoring: Scoring) -> Report:
     notes = ["how the graph and the similarities make a score is our reconstruction of MASS; no code was published"]
     title = f"{made.n_out:,} documents scored by skills"
     return Report("corpus skills score", title, facts, tables, notes=notes)
-
-
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    from scipy.stats import spearmanr
-
-    return float("nan") if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
 
 
 def coverage_report(source: object, scorer: Scorer, *, above: float = 0.5, text: str = "text", n: int = 20) -> Report:
