@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +14,16 @@ from rating_worlds import SMALL, planted, planted_rubric, tiny_model
 from typer.testing import CliRunner
 
 from tokenry.cli import app
-from tokenry.core.tables import write
+from tokenry.core.tables import texts, write
 from tokenry.corpora.chat import open_chat
 from tokenry.corpora.chat_budget import BudgetError, Limits
 from tokenry.corpora.embedded import EmbeddedEngine
 from tokenry.corpora.raters import ChatRater, Rated, Remembered, open_rater, rate, rate_batch, rater_columns
 from tokenry.corpora.sidecars import columns_of, describe_sidecar, read_signals
+from tokenry.data import demo_text
 
 ONE = EmbeddedEngine(workers=1)
+SMOLLM2 = Path(os.environ.get("TOKENRY_SMOLLM2", Path.home() / ".cache" / "tokenry-recipes" / "smollm2-135m"))
 
 
 def documents(path, texts):
@@ -227,16 +230,19 @@ def test_contradictions_are_told(tmp_path, arguments, message):
     assert message in str(made.exception)
 
 
-@pytest.mark.slow  # loads and runs a real model of 135 million parameters: about a minute
-def test_a_small_real_instruction_model_rates_and_what_its_ratings_are_worth(tmp_path):
-    folder = os.environ.get("TOKENRY_SMOLLM2")
-    if not folder:
-        pytest.skip("needs SmolLM2-135M-Instruct; name its folder in TOKENRY_SMOLLM2")
-    good = "The water boils, turns into steam, and the steam drives the wheel. The wheel turns a shaft."
-    docs = documents(tmp_path / "docs.jsonl", [good, "a a a click here buy buy buy now now !!!! zzzz"])
-    made = rate(str(docs), tmp_path / "out", model=folder, scheme="quality", engine=ONE)
-    expected = read_signals(tmp_path / "out").column("quality.overall.expected").to_pylist()
-    # Under the grammar even a model of this size gives an answer to everything. That it is worth something is not
-    # asserted: see the figures in the documentation.
-    assert made.report.facts["without a rating"] == 0
-    assert all(1 <= value <= 5 for value in expected)
+@pytest.mark.slow  # loads and runs a real model of 135 million parameters: about half a minute
+def test_a_small_real_instruction_model_tells_prose_from_advertising_by_its_expected_score_alone(tmp_path):
+    if not (SMOLLM2 / "config.json").is_file():
+        pytest.skip("needs SmolLM2-135M-Instruct: python recipes/adapt_smollm2.py makes it, or name it TOKENRY_SMOLLM2")
+    words = " ".join(texts(demo_text("fiction"), limit=60)).split()
+    pages = [" ".join(words[start : start + 80]) for start in range(0, 800, 100)]
+    advertising = " ".join((["Click", "here", "buy", "now", "best", "price", "!!!"] * 12)[:80])
+    docs = documents(tmp_path / "docs.jsonl", [*pages, advertising])
+    made = rate(str(docs), tmp_path / "out", model=SMOLLM2, scheme="quality", engine=ONE)
+    assert made.report.facts["without a rating"] == 0  # under the grammar every answer can be read
+    table = read_signals(tmp_path / "out")
+    *plain, worst = table.column("quality.overall.expected").to_pylist()
+    # bench/dataman.py: a page wins in at least 93 of 100 cases; fewer than 6 of 8 would then come once in 60.
+    assert sum(one > worst for one in plain) >= 6
+    # The limit of so small a model, as the documentation states it: its likeliest score is always the lowest.
+    assert set(table.column("quality.overall").to_pylist()) == {1}

@@ -64,7 +64,7 @@ def test_a_second_run_makes_no_call_and_gives_the_same_bytes(tmp_path):
 
     def model(conversations):
         asked.extend(conversations)
-        return ['["ratios"]' if "0" in one[-1]["content"] else "no idea" for one in conversations]
+        return ['["ratios"]' if "Question 0" in one[-1]["content"] else "no idea" for one in conversations]
 
     settings = {"extraction": Extraction("chat", solution="answer"), "text": "question"}
     for name in ("one", "two"):
@@ -88,10 +88,11 @@ def test_a_model_that_gives_no_text_leaves_a_reason():
 
 
 def test_the_prompt_holds_the_limits_and_the_problem():
-    system, user = Extraction("chat", most=4, longest=3).messages("2 + 2 {most}")
-    assert "1 to 4" in system["content"]
-    assert "at most 3 words" in system["content"]
-    assert user["content"] == "2 + 2 {most}"
+    (asked,) = Extraction("chat", most=4, longest=3).messages("2 + 2 {most}")
+    assert asked["role"] == "user"
+    assert "1 to 4" in asked["content"]
+    assert "at most 3 words" in asked["content"]
+    assert asked["content"].endswith("\n2 + 2 {most}")
 
 
 def test_tags_are_taken_as_they_are_and_held_to_the_limits(tmp_path):
@@ -126,6 +127,8 @@ def test_phrases_hold_no_stop_words_and_keep_the_better_of_two_that_overlap():
 def test_without_a_model_or_a_parquet_name_nothing_begins(tmp_path):
     with pytest.raises(ValueError, match="no chat model"):
         extract([{"text": "x"}], tmp_path / "s.parquet", extraction=Extraction("chat"))
+    with pytest.raises(ValueError, match="--way lexical, which asks none"):
+        extract([{"text": "x"}], tmp_path / "s.parquet", chat="http://localhost/v1")
     with pytest.raises(ValueError, match=r"ends with \.parquet"):
         extract([{"text": "x"}], tmp_path / "s.jsonl")
     with pytest.raises(ValueError, match="Did you mean 'lexical'"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -75,6 +76,8 @@ def test_two_names_of_one_skill_in_one_problem_count_once():
 def test_a_threshold_of_one_merges_none_but_equal_vectors():
     problems = [["a x", "b"], ["a y", "c"]]
     assert len(SkillGraph.build(problems, hashed, threshold=1).skills) == 4
+    # The cosine of two equal vectors may be 1 - 1e-7: just below 1 they are one skill, and nothing else is.
+    assert SkillGraph.build(problems, by_first_word, threshold=1 - 1e-6).skills == ["a x", "b", "c"]
 
 
 def test_rare_skills_are_left_out_when_asked():
@@ -110,7 +113,7 @@ def test_a_graph_comes_back_as_it_was_saved_and_runs_nothing(tmp_path):
         SkillGraph.load(tmp_path / "named", embedder="no_such_module_here:function")
 
 
-@pytest.mark.parametrize("harm", ["manifest", "vectors", "edges", "lacking", "empty"])
+@pytest.mark.parametrize("harm", ["manifest", "vectors", "edges", "lacking", "empty", "pickle"])
 def test_a_damaged_graph_is_refused(tmp_path, harm):
     SkillGraph.build([["a", "b"], ["b", "c"]], hashed).save(tmp_path / "graph")
     folder = tmp_path / "graph"
@@ -122,6 +125,8 @@ def test_a_damaged_graph_is_refused(tmp_path, harm):
         (folder / "edges.parquet").write_bytes(b"PAR1nothing")
     elif harm == "empty":
         (folder / "vectors.npy").write_bytes(b"")
+    elif harm == "pickle":
+        (folder / "vectors.npy").write_bytes(pickle.dumps([1, 2]))
     else:
         os.remove(folder / "nodes.parquet")
     with pytest.raises((ValueError, FileNotFoundError), match="graph"):

@@ -281,6 +281,8 @@ def test_the_verbs_go_from_a_reference_to_a_capped_selection(corpus):
     assert 0 < kept.sum() <= 30
     assert max(np.unique(top, return_counts=True)[1]) <= 2
     assert (corpus / "g.graphml").is_file()
+    for folder in (graph, corpus / "s"):
+        assert json.loads((folder / "run.json").read_text())["verb"].startswith("corpus skills")
     assert pq.read_table(skills).num_rows == 80
     shown = json.loads(run([*verb, "show", graph, "--docs", docs, "--above", "0.3", "--json"]))
     assert shown["facts"]["documents"] == 60

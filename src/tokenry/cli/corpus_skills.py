@@ -44,6 +44,13 @@ def extract(
     model: Annotated[str | None, typer.Option("--model", help="chat: a folder, or http(s)://host/v1.")] = None,
     model_name: Annotated[str | None, typer.Option("--model-name", help="chat: what the endpoint calls it.")] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="chat: file of answers; none is asked twice.")] = None,
+    key_variable: Annotated[
+        str | None, typer.Option("--key-variable", help="endpoint: variable with the key (TOKENRY_API_KEY).")
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="endpoint: requests at a time.")] = 4,
+    timeout: Annotated[float, typer.Option("--timeout", help="endpoint: seconds for an answer.")] = 120.0,
+    budget_requests: Annotated[str | None, typer.Option("--budget-requests", help="endpoint: 500, 10K.")] = None,
+    budget_tokens: Annotated[str | None, typer.Option("--budget-tokens", help="endpoint: 5M.")] = None,
     per_item: Annotated[int, typer.Option("--per-item", min=1, help="Skills of a problem at most.")] = 10,
     solution: Annotated[str | None, typer.Option("--solution-column", help="Put behind the problem's text.")] = None,
     tags: Annotated[str, typer.Option("--tags-column", help="tags: lists, or strings with commas.")] = "tags",
@@ -54,13 +61,14 @@ def extract(
     no_progress: QuietFlag = False,
 ) -> None:
     """Name the skills that each problem of a reference needs."""
-    from tokenry.corpora.chat import open_chat
-    from tokenry.corpora.skill_extraction import Extraction
+    from tokenry.corpora.chat_budget import limits_of
+    from tokenry.corpora.skill_extraction import Extraction, open_model
     from tokenry.corpora.skill_extraction import extract as name_skills
 
     quiet(no_progress)
     extraction = Extraction(way, per_item, solution=solution, tags=tags)
-    chat = open_chat(model, name=model_name, cache=cache) if model and way == "chat" else None
+    limits = limits_of(budget_requests, budget_tokens, None, prices=(0.0, 0.0), timeout=timeout, workers=concurrency)
+    chat = open_model(extraction, model, name=model_name, cache=cache, limits=limits, key_variable=key_variable)
     report = name_skills(reference, out, extraction=extraction, chat=chat, text=text_column, limit=limit,
                          skip_bad=skip_bad)  # fmt: skip
     show(report, json=as_json)
@@ -87,19 +95,12 @@ def graph(
     no_progress: QuietFlag = False,
 ) -> None:
     """Bring names of one skill together; count skills and pairs."""
-    from tokenry.corpora.skill_extraction import read_skills
-    from tokenry.corpora.skill_graph import SkillGraph, graph_report, open_embedder
-    from tokenry.corpora.skills import background_of
+    from tokenry.corpora.skill_reports import build
 
     quiet(no_progress)
-    problems, texts, provenance = read_skills(skills)
-    texts += background_of(sample, n=len(texts), seed=seed) if sample else []
-    embedder = open_embedder(encoder, texts=texts, seed=seed)
-    made = SkillGraph.build(problems, embedder, threshold=merge_cosine, least=least, provenance=provenance)
-    made.save(out, overwrite=overwrite)
-    if graphml:
-        made.export(graphml)
-    show(graph_report(made), json=as_json, out=Path(f"{out}.report"))
+    report = build(skills, out, encoder=encoder, sample=sample, threshold=merge_cosine, least=least, graphml=graphml,
+                   seed=seed, overwrite=overwrite)  # fmt: skip
+    show(report, json=as_json, out=Path(f"{out}.report"))
 
 
 @skills_app.command(

@@ -7,6 +7,7 @@ Papers: MASS (arXiv 2503.14917), section on skill extraction; the published prom
 RAKE (Rose et al., 2010) and A statistical interpretation of term specificity (Spärck Jones, 1972) for the phrases.
 """
 
+import functools
 import json
 import math
 import re
@@ -20,9 +21,10 @@ import pyarrow as pa
 from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
 from tokenry.core.report import Report
+from tokenry.core.runs import describe_input
 
-__all__ = ["PROMPT", "WAYS", "Answer", "Extraction", "ask_skills", "extract", "lexical_skills", "parse_skills",
-           "read_skills"]  # fmt: skip
+__all__ = ["PROMPT", "WAYS", "Answer", "Extraction", "ask_skills", "extract", "lexical_skills", "open_model",
+           "parse_skills", "read_skills"]  # fmt: skip
 
 WAYS = ("lexical", "chat", "tags")
 PROMPT = (
@@ -77,9 +79,9 @@ class Extraction:
             raise ValueError(f"most={self.most}, longest={self.longest}; need at least 1 each.")
 
     def messages(self, text: str) -> list[dict[str, str]]:
-        """What a chat model is sent for one problem."""
+        """What a chat model is sent for one problem: one message, because many templates take no system message."""
         told = self.prompt.replace("{most}", str(self.most)).replace("{longest}", str(self.longest))
-        return [{"role": "system", "content": told}, {"role": "user", "content": text[:_LONGEST_PROBLEM]}]
+        return [{"role": "user", "content": f"{told}\n\nThe problem:\n{text[:_LONGEST_PROBLEM]}"}]
 
 
 def parse_skills(answer: object, *, most: int = 10, longest: int = 8) -> Answer:
@@ -157,6 +159,28 @@ def ask_skills(chat: object, texts: Sequence[str], *, extraction: Extraction) ->
     ]  # fmt: skip
 
 
+def open_model(extraction: Extraction, model: object, **options: object) -> object:
+    """The chat model of an extraction, None where it needs none.
+
+    Args:
+        extraction: the way.
+        model: what `corpora.chat.open_chat` opens.
+        options: of `corpora.chat.open_chat`.
+
+    Raises:
+        ValueError: a model for a way that asks none.
+    """
+    if model is None:
+        return None
+    if extraction.way != "chat":
+        raise ValueError(
+            f"the model {model} with --way {extraction.way}, which asks none. Need --way chat, or no model."
+        )
+    from tokenry.corpora.chat import open_chat
+
+    return open_chat(model, **options)
+
+
 def lexical_skills(
     texts: Sequence[str], *, most: int = 10, least_texts: int | None = None, most_share: float = 0.2, width: int = 3
 ) -> list[list[str]]:
@@ -187,9 +211,8 @@ def lexical_skills(
 def _phrases(text: str, width: int) -> list[tuple[str, ...]]:
     """Every run of 1 to `width` content words that nothing but white space parts."""
     from tokenry.core.splitting import word_spans
-    from tokenry.corpora.word_lists import ENGLISH_STOP_WORDS
 
-    stop, found, run, end = _stop_words(ENGLISH_STOP_WORDS), [], [], 0
+    stop, found, run, end = _stop_words(), [], [], 0
     for start, stop_at in word_spans(text):
         word = text[start:stop_at].lower().replace("’", "'").removesuffix("'s")
         if text[end:start].strip() or "\n" in text[end:start]:
@@ -203,10 +226,11 @@ def _phrases(text: str, width: int) -> list[tuple[str, ...]]:
     return found
 
 
-def _stop_words(listed: str, _made: dict[str, frozenset[str]] = {}) -> frozenset[str]:  # noqa: B006 - a memory
-    if listed not in _made:
-        _made[listed] = frozenset(listed.split())
-    return _made[listed]
+@functools.cache
+def _stop_words() -> frozenset[str]:
+    from tokenry.corpora.word_lists import ENGLISH_STOP_WORDS
+
+    return frozenset(ENGLISH_STOP_WORDS.split())
 
 
 def _best(counts: Counter, idf: dict[tuple[str, ...], float], most: int) -> list[str]:
@@ -256,19 +280,20 @@ def extract(
     if not str(out).endswith(".parquet"):
         raise ValueError(f"{out}: skills are written as Parquet; give a name that ends with .parquet.")
     if chat is not None:
-        from tokenry.corpora.chat import open_chat
-
-        chat = open_chat(chat)
+        chat = open_model(extraction, chat)
     bad = BadRows()
     extra = [name for name in (extraction.solution, extraction.tags if extraction.way == "tags" else None) if name]
     batches = list(stream(source, text=text, columns=extra, limit=limit, skip_bad=skip_bad, bad=bad))
     documents = pa.Table.from_batches(batches)
-    texts = [one or "" for one in documents.column("text").to_pylist()]
-    if extraction.solution:
-        solutions = documents.column(extraction.solution).to_pylist()
-        texts = [f"{one}\n\n{other or ''}".strip() for one, other in zip(texts, solutions, strict=True)]
+    texts = _texts(documents, extraction)
     answers = _answers(documents, texts, extraction, chat=chat)
-    provenance = {"format": 1, "way": extraction.way, "most": extraction.most, "longest": extraction.longest}
+    provenance = {
+        "format": 1,
+        "inputs": describe_input(source),
+        "way": extraction.way,
+        "most": extraction.most,
+        "longest": extraction.longest,
+    }
     if extraction.way == "chat":
         provenance |= {"model": getattr(chat, "name", ""), "revision": getattr(chat, "revision", "")}
         provenance["prompt"] = fingerprint(extraction.prompt)
@@ -283,6 +308,14 @@ def extract(
     ).replace_schema_metadata({_METADATA: json.dumps(provenance)})
     write(made, out)
     return _extraction_report(answers, provenance, str(out), bad.n)
+
+
+def _texts(documents: pa.Table, extraction: Extraction) -> list[str]:
+    texts = [one or "" for one in documents.column("text").to_pylist()]
+    if not extraction.solution:
+        return texts
+    solutions = documents.column(extraction.solution).to_pylist()
+    return [f"{one}\n\n{other or ''}".strip() for one, other in zip(texts, solutions, strict=True)]
 
 
 def _answers(documents: pa.Table, texts: list[str], extraction: Extraction, *, chat: object) -> list[Answer]:

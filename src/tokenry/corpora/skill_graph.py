@@ -140,7 +140,8 @@ class SkillGraph:
         Args:
             problems: the skills of each problem. A problem that lists two names of one skill counts once.
             embedder: of the names.
-            threshold: a name joins the first, most frequent leader with a cosine above this; 1 brings none together.
+            threshold: a name joins the first, most frequent leader with a cosine above this; at 1 at most names of
+                equal vectors do.
             least: skills of fewer problems are left out.
             provenance: kept with the graph.
 
@@ -270,7 +271,7 @@ class SkillGraph:
             named = {str(key): str(value) for key, value in manifest["embedder"].items()}
             nodes, edges = pq.read_table(folder / "nodes.parquet"), pq.read_table(folder / "edges.parquet")
             edges_E2 = np.stack([edges.column(name).to_numpy().astype(np.int64) for name in "ab"], axis=1)
-            vectors_KD = np.load(folder / "vectors.npy", allow_pickle=False)
+            vectors_KD = _vectors(folder / "vectors.npy")
             counts_K = nodes.column("count").to_numpy().astype(np.int64)
             together_E = edges.column("count").to_numpy().astype(np.int64)
             made = cls(
@@ -278,7 +279,7 @@ class SkillGraph:
                 vectors_KD, nodes.column("members").to_pylist(), int(manifest["problems"]),
                 float(manifest["threshold"]), _embedder_of(folder, named, embedder), manifest.get("provenance", {}),
             )  # fmt: skip
-        except (pa.ArrowException, KeyError, TypeError, AttributeError, EOFError, json.JSONDecodeError) as error:
+        except (pa.ArrowException, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder} holds no skill graph ({error}). Make it again: skills graph.") from error
         n = len(made.skills)
         fits = vectors_KD.ndim == 2 and len(vectors_KD) == n and np.issubdtype(vectors_KD.dtype, np.floating)
@@ -320,6 +321,13 @@ def _counted(sets: list[list[int]], n_skills: int) -> tuple[np.ndarray, np.ndarr
     order = np.lexsort((above.col, above.row))
     edges_E2 = np.stack([above.row[order], above.col[order]], axis=1).astype(np.int64)
     return both_KK.diagonal().astype(np.int64), edges_E2, above.data[order].astype(np.int64)
+
+
+def _vectors(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} holds no vectors ({error}). Make the graph again.") from error
 
 
 def _embedder_of(folder: Path, named: dict[str, str], given: object) -> Embedder:

@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from tokenry.core.numerics import spearman
 from tokenry.core.report import Report
+from tokenry.core.runs import write_run
 from tokenry.corpora.engine import Mapped
-from tokenry.corpora.skill_graph import SkillGraph, graph_report
-from tokenry.corpora.skills import BLOCK, COLUMNS, Scorer, Scoring
+from tokenry.corpora.skill_extraction import read_skills
+from tokenry.corpora.skill_graph import SkillGraph, graph_report, open_embedder
+from tokenry.corpora.skills import BLOCK, COLUMNS, Scorer, Scoring, background_of
 
-__all__ = ["coverage_report", "explain_report", "look", "scores_report"]
+__all__ = ["build", "coverage_report", "explain_report", "look", "scores_report"]
 
 # Axes: C chunks, K skills, E pairs.
 
@@ -130,7 +132,46 @@ def explain_report(source: object, scorer: Scorer, *, ids: Sequence[str], text: 
                         ("similarity", pa.float64()), ("share", pa.float64())])  # fmt: skip
     facts = {f"score.{name}": found.score for name, found in wanted.items()}
     tables = {"contributions": pa.Table.from_pylist(rows, schema=schema)}
-    return Report("corpus skills explain", "where scores come from", facts, tables)
+    notes = ["the quadratic score; tau 0 unless the scorer was calibrated, so it may differ from the signals'"]
+    return Report("corpus skills explain", "where scores come from", facts, tables, notes=notes)
+
+
+def build(
+    skills: str | Path,
+    out: str | Path,
+    *,
+    encoder: object = "words",
+    sample: object = None,
+    threshold: float = 0.9,
+    least: int = 1,
+    graphml: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Report:
+    """Make the graph of a file of skills, save it with a `run.json`, and describe it.
+
+    Args:
+        skills: the file, as `skill_extraction.extract` writes it.
+        out: folder of the graph.
+        encoder: see `skill_graph.open_embedder`.
+        sample: documents from which "words" learns besides the reference.
+        threshold, least: see `SkillGraph.build`.
+        graphml: also write this file.
+        seed: of "words" and of the sample.
+        overwrite: replace `out`.
+    """
+    problems, texts, provenance = read_skills(skills)
+    texts += background_of(sample, n=len(texts), seed=seed) if sample else []
+    embedder = open_embedder(encoder, texts=texts, seed=seed)
+    made = SkillGraph.build(problems, embedder, threshold=threshold, least=least, provenance=provenance)
+    made.save(out, overwrite=overwrite)
+    told = {"encoder": embedder.name, "threshold": threshold, "least": least}
+    write_run(
+        out, verb="corpus skills graph", arguments=told, seed=seed, inputs=[skills, *([sample] if sample else [])]
+    )
+    if graphml:
+        made.export(graphml)
+    return graph_report(made)
 
 
 def look(

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint, stable_hash
+from tokenry.core.runs import write_run
 from tokenry.corpora.engine import Engine, Mapped, open_engine
 from tokenry.corpora.skill_graph import SkillGraph
 from tokenry.corpora.units import Reading
@@ -335,7 +336,10 @@ def score_by_skills(
     opened = SkillGraph.load(graph, embedder=embedder)
     Scorer(opened, scoring)
     key = fingerprint("skills", VERSION, opened.key(), *[str(one) for one in scoring.__dict__.values()])
-    return open_engine(engine).map(
+    made = open_engine(engine).map(
         source, score_batch, out, key=key, reading=reading, label="score by skills",
         setup=functools.partial(_open_scorer, str(graph), scoring, embedder),
     )  # fmt: skip
+    told = {**scoring.__dict__, "tau": scoring.tau if isinstance(scoring.tau, float) else fingerprint(scoring.tau)}
+    write_run(out, verb="corpus skills score", arguments=told, seed=None, inputs=[source, graph])
+    return made
