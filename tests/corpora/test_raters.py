@@ -86,6 +86,7 @@ def test_an_empty_batch_and_a_missing_text_have_the_same_columns():
     assert rate_batch(none, rater).schema == rate_batch(one, rater).schema
     assert [field.name for field in rate_batch(none, rater).schema] == ["id", *(f.name for f in rater_columns(rater))]
     assert rate_batch(one, rater).column("small.first").to_pylist() == [None]
+    assert rate_batch(one, rater).column("small.error").to_pylist() == ["no text"]
     assert rater.asked == []
 
 

@@ -1,5 +1,6 @@
 """Training raters: balance, what is learnt, what comes back from disk, and who learns an order."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from tokenry.core.numerics import spearman
 from tokenry.corpora.raters import open_rater
 from tokenry.corpora.raters_linear import distil
 from tokenry.corpora.raters_local import LocalRater
-from tokenry.corpora.raters_training import TrainingPlan, _example, balanced, train_rater
+from tokenry.corpora.raters_training import TrainingPlan, _example, balanced, train_and_compare, train_rater
 from tokenry.corpora.rating_agreement import compared
 from tokenry.corpora.rubrics import Ratings
 
@@ -116,3 +117,17 @@ def test_plans_that_cannot_be_are_refused():
         with pytest.raises(ValueError, match="need"):
             TrainingPlan(**wrong)
     assert letters_vocab().size > 256
+
+
+def test_without_a_test_share_the_report_says_that_nothing_was_tested(tmp_path):
+    texts, ratings = planted(20)
+    rows = [{"text": text, "quality.overall": one.scores[-1]} for text, one in zip(texts, ratings, strict=True)]
+    docs = tmp_path / "docs.jsonl"
+    docs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = train_and_compare(docs, tmp_path / "rater", scheme="quality", test=0.0)
+    assert not report.tables
+    assert "no document was held out" in report.warnings[0]
+    assert json.loads((tmp_path / "rater" / "run.json").read_text())["arguments"]["rubric"] == "quality"
+    docs.write_text(docs.read_text() + json.dumps({"text": "x", "quality.overall": 7}) + "\n")
+    with pytest.raises(ValueError, match=r"scores \[7\]; need whole numbers from 1 to 5"):
+        train_and_compare(docs, tmp_path / "other", scheme="quality")

@@ -234,10 +234,11 @@ def rater_columns(rater: Rater) -> list[pa.Field]:
 
 
 def rate_batch(batch: pa.RecordBatch, rater: Rater) -> pa.RecordBatch:
-    """The ratings of a batch of documents (`id`, `text`), possibly none; a document without a text has none."""
+    """The ratings of a batch of documents (`id`, `text`), possibly none; a document without a text has an error."""
+    made = Rated.none(batch.num_rows, len(rater.rubric.criteria))
     given = [row for row, text in enumerate(batch.column("text").to_pylist()) if text is not None]
     texts = batch.column("text").take(pa.array(given, pa.int64())).to_pylist()
-    made = Rated.none(batch.num_rows, len(rater.rubric.criteria))
+    made.errors[:] = ["no text"] * batch.num_rows
     for row, values in zip(given, rater.rate(texts).rows() if texts else [], strict=True):
         made.fill(row, values)
     arrays: list[pa.Array] = []

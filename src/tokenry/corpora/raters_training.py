@@ -93,7 +93,7 @@ def labelled(
     """Documents that have a whole rating, and it.
 
     Args:
-        source: documents; the ratings may be columns of theirs (`RUBRIC.criterion`, `RUBRIC.domain`).
+        source: files of documents; the ratings may be columns of theirs (`RUBRIC.criterion`, `RUBRIC.domain`).
         scheme: the rubric.
         ratings: or sidecars that hold them.
         reading: how documents are read.
@@ -202,8 +202,6 @@ def _write(lm: object, out: Path, scheme: Rubric, *, asking: str, record: dict) 
             file.rename(part / file.name)
         (part / "model").rmdir()
         write_record(part, "causal", scheme, asking=asking, training=record)
-        plan = record["plan"]
-        write_run(part, verb="corpus train-rater", arguments=plan, seed=plan["seed"], inputs=[record["base"]])
 
 
 def _held_out(texts: Sequence[str], plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray]:
@@ -341,6 +339,12 @@ def train_and_compare(
         )
         told = {"kind": "causal", "trained on": len(learnt), "steps": record["steps"], "kept step": record["kept step"]}
         rater = open_rater(out, device=device)
+    arguments = {"rubric": scheme.name, "test": test, "asking": asking, **asdict(plan)}
+    write_run(out, verb="corpus train-rater", arguments=arguments, seed=plan.seed,
+              inputs=[source, *ratings, *([] if base is None else [base])])  # fmt: skip
+    if not tested:
+        warnings = ["no document was held out, so nothing tells how far the rater agrees with the ratings (--test)."]
+        return Report("rating agreement", "a rater, not tested", told, warnings=warnings)
     report = compared(rater, learnt, learnt_ratings, tested=tested, tested_ratings=tested_ratings)
     agreed = {name: value for name, value in report.facts.items() if name != "documents"}
     report.facts = {**told, "tested on": len(tested), **agreed}
