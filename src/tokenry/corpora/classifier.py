@@ -7,7 +7,6 @@ Papers: Predictive Data Selection (arXiv 2503.00808) for classifier and threshol
 filters toxic text with classifiers of this kind.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tokenry.core.hashing import fingerprint, stable_hash
+from tokenry.core.hashing import stable_hash
 from tokenry.core.intervals import Interval
 from tokenry.core.report import Report
-from tokenry.corpora import linear
-from tokenry.corpora.engine import Engine, Mapped, open_engine
+from tokenry.corpora.engine import Engine, Mapped
+from tokenry.corpora.learned import linear_family
 from tokenry.corpora.linear import LinearClassifier
 from tokenry.corpora.prepared import Prepared
+from tokenry.corpora.signals import score_corpus
 from tokenry.corpora.units import Reading
 
 __all__ = ["Trained", "auc", "classify", "contributions", "explain", "train_classifier", "weight_of_words"]
@@ -193,18 +193,8 @@ def classify(
         engine: an engine or its name.
         reading: how the documents are read.
     """
-    classifier = LinearClassifier.load(folder)
-    name = name or linear.signal_name(folder)
-    columns = linear.columns_of(classifier, name, positive=positive)
-    return open_engine(engine).map(
-        source,
-        functools.partial(linear.score, name=name, positive=positive),
-        out,
-        key=fingerprint("linear", 1, classifier.fingerprint, columns),
-        setup=functools.partial(LinearClassifier.load, str(Path(folder).resolve())),
-        reading=reading,
-        label="classify",
-    )
+    family = linear_family(folder, name=name, positive=positive)
+    return score_corpus(source, [family], out, engine=engine, reading=reading)
 
 
 def contributions(classifier: LinearClassifier, text: str) -> tuple[list[tuple[int, int]], np.ndarray]:

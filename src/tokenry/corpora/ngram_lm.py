@@ -115,7 +115,8 @@ class ByteNgrams:
         folder = Path(folder)
         if not (folder / "ngrams.json").is_file():
             raise FileNotFoundError(
-                f"no ngrams.json in {folder}. Need a folder that `tokenry corpus utility ngram` left."
+                f"no ngrams.json in {folder}. Need the OUT.model that `tokenry corpus utility --method ngram --out "
+                "OUT` left."
             )
         record = json.loads((folder / "ngrams.json").read_text(encoding="utf-8"))
         keys_S, own_S, rest_S = (np.load(folder / f"{name}.npy", allow_pickle=False, mmap_mode="r") for name in _ARRAYS)

@@ -24,7 +24,17 @@ from tokenry.core.runs import check_folder, write_run
 from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine, read_mapped
 from tokenry.corpora.expressions import Expression, parse
 from tokenry.corpora.mechanisms import best, by_cell, capped, cell_budgets, noisy_keep, softened
-from tokenry.corpora.select_report import BUDGET, KEPT, Counted, selection_report
+from tokenry.corpora.select_report import (
+    BUDGET,
+    CAP,
+    KEPT,
+    NO_CELL,
+    NO_SCORE,
+    NOISE,
+    OUTCOMES,
+    Counted,
+    selection_report,
+)
 from tokenry.corpora.sidecars import columns_of, write_sidecar
 from tokenry.corpora.spans import replace_spans
 from tokenry.corpora.units import Reading, cut_units, first_schema
@@ -122,7 +132,7 @@ def select(
     known = columns_of(reading.sidecars)
     plan.check([*reading.schema.names, *known])
     _check_cuts(cut or {}, known)
-    key = fingerprint("select", 1, plan.described(), [[folder, read_mapped(folder).key] for folder in reading.sidecars])
+    key = fingerprint("select", 2, plan.described(), [[folder, read_mapped(folder).key] for folder in reading.sidecars])
     if target.exists() or (decided.exists() and read_mapped(decided).key != key):
         raise FileExistsError(f"{target if target.exists() else decided} exists already. Give another --out.")
     narrow = plan.narrow(reading)
@@ -201,14 +211,10 @@ def decide(
     Returns:
         copies_N: int64.
     """
-    utility_N = np.asarray(score_N, np.float64)
+    score_N = np.asarray(score_N, np.float64)
     if choice.noisy is not None:
-        return noisy_keep(utility_N, alpha=choice.noisy, seed=choice.seed)
-    if choice.temperature is not None:
-        utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
-    if choice.cap is not None:
-        within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
-        utility_N = np.where(within_N > 0, utility_N, np.nan)
+        return noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed)
+    utility_N = _utility(score_N, size_N, cell_N, choice)
     budget = choice.budget
     if choice.share is not None:
         budget = choice.share * float(size_N[~np.isnan(utility_N)].sum())
@@ -222,6 +228,17 @@ def decide(
     sizes_C = np.bincount(cell_N[usable_N], weights=size_N[usable_N], minlength=len(cells))
     budgets_C = cell_budgets(sizes_C, budget, choice.quota, names=cells)
     return by_cell(utility_N, size_N, cell_N, budgets_C=budgets_C, repeat=choice.repeat, seed=choice.seed)
+
+
+def _utility(score_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, choice: Choice) -> np.ndarray:
+    """The score with the noise of a temperature, NaN beyond the cap of a cell."""
+    utility_N = score_N
+    if choice.temperature is not None:
+        utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
+    if choice.cap is not None:
+        within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
+        utility_N = np.where(within_N > 0, utility_N, np.nan)
+    return utility_N
 
 
 @dataclass(frozen=True)
@@ -317,8 +334,9 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     broken_N, score_N, size_N = (whole.column(name).to_numpy() for name in ("broken", "score", "size"))
     usable_N = np.where(broken_N == 0, score_N, np.nan)
     copies_N = decide(usable_N, size_N, cell_N, choice=choice, cells=cells)
-    names = [*plan.rules, KEPT, BUDGET]
-    first_N = np.where(broken_N > 0, _lowest_bit(broken_N), np.where(copies_N > 0, len(names) - 2, len(names) - 1))
+    names = [*plan.rules, *OUTCOMES]
+    outcome_N = len(plan.rules) + _outcomes(usable_N, size_N, cell_N, copies_N, choice)
+    first_N = np.where(broken_N > 0, _lowest_bit(broken_N), outcome_N)
     if not decided.exists():
         columns = {
             "select.copies": pa.array(copies_N, pa.int64()),
@@ -330,6 +348,21 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     rules = {name: rule.text for name, rule in plan.rules.items()}
     counted = Counted(broken_N, first_N, copies_N, size_N, source_N, sources)
     return read_mapped(decided), selection_report(counted, rules, choice.unit)
+
+
+def _outcomes(
+    score_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, copies_N: np.ndarray, choice: Choice
+) -> np.ndarray:
+    """The place in `OUTCOMES` of each document that holds the rules."""
+    place = {name: number for number, name in enumerate(OUTCOMES)}
+    outcome_N = np.full(len(score_N), place[BUDGET if choice.noisy is None else NOISE])
+    if choice.noisy is None and choice.per is not None:
+        if choice.cap is not None:
+            outcome_N[np.isnan(_utility(score_N, size_N, cell_N, choice))] = place[CAP]
+        outcome_N[cell_N < 0] = place[NO_CELL]
+    outcome_N[np.isnan(score_N)] = place[NO_SCORE]
+    outcome_N[copies_N > 0] = place[KEPT]
+    return outcome_N
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:

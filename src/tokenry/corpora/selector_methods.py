@@ -36,7 +36,9 @@ def measure_dsir(job: Job) -> Mapped:
     """`dsir.log_weight`, `dsir.log_weight_per_ngram`, `dsir.log_length_ratio`."""
     from tokenry.corpora import dsir
 
-    bag = dsir.Bag(whole(job.options["buckets"], "buckets"), whole(job.options["ngrams"], "ngrams"))
+    bag = dsir.Bag(
+        whole(job.options["buckets"], "buckets"), whole(job.options["ngrams"], "ngrams"), str(job.options["words"])
+    )
     dsir.fit(job.source, job.means.targets, job.model, bag=bag, smoothing=float(job.options["smoothing"]),
              reading=job.reading, engine=job.engine)  # fmt: skip
     return job.map(dsir.score, setup=functools.partial(dsir.Weights.load, str(job.model)))
@@ -207,13 +209,13 @@ DSIR = Selector(
     "dsir", "domain-specific", "distribution matching",
     "samples by how much likelier a target makes a document's words and pairs of words",
     "arXiv 2302.03169", "two passes, no model", measure_dsir, {"score": "dsir.log_weight", "temperature": 1.0},
-    ("targets",), {"buckets": 10_000, "ngrams": 2, "smoothing": 1e-8},
+    ("targets",), {"buckets": 10_000, "ngrams": 2, "words": "lowered", "smoothing": 1e-8},
 )  # fmt: skip
 DSIR_LENGTH = Selector(
     "dsir-length", "domain-specific", "distribution matching",
     "as dsir, per word and pair, so that a document's length does not decide; best first",
     "arXiv 2302.03169", "two passes, no model", measure_dsir, {"score": "dsir.log_weight_per_ngram"}, ("targets",),
-    {"buckets": 10_000, "ngrams": 2, "smoothing": 1e-8},
+    {"buckets": 10_000, "ngrams": 2, "words": "lowered", "smoothing": 1e-8},
 )  # fmt: skip
 MOORE_LEWIS = Selector(
     "moore-lewis", "domain-specific", "distribution matching",

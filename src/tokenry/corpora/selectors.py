@@ -49,7 +49,7 @@ class Means:
         model: a language model, by path.
         reference: a second one (trained on the target).
         encoder: of sentences, by path; "words" learns one from word statistics of the corpus itself.
-        classifier: a folder that `tokenry corpus classifier` or `LinearClassifier.save` left.
+        classifier: a folder that `tokenry corpus train-classifier` or `LinearClassifier.save` left.
         label: the column of classes.
         options: numbers of a method: {"buckets": 10000}; see what a selector says it takes.
         seed: of everything random in measuring.
