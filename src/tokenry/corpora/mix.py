@@ -136,12 +136,13 @@ def _mixed(
         copies_N = _drawn(held[place], budgets_S[place], seed=stable_hash(f"{seed} {name}") % 2**32)
         taken_S[place] = float((held[place] * copies_N).sum())
         key = fingerprint("mix", seed, name, budgets_S[place], measured[place].key)
-        folder, drawer = scratch / f"{place}.copies", functools.partial(drawn, name=name, seed=seed)
+        # What an interrupted run of other settings left lies under another key, and is no obstacle.
+        folder, drawer = scratch / f"{place}.{key}.copies", functools.partial(drawn, name=name, seed=seed)
         shutil.rmtree(folder, ignore_errors=True)
         column = {"mix.copies": pa.array(copies_N, pa.int64())}
         write_sidecar(measured[place], column, folder, key=key, engine=engine.name)
         beside = replace(reading, sidecars=(str(folder),))
-        out, label = scratch / f"{place}.drawn", f"drawing from {name}"
+        out, label = scratch / f"{place}.{key}.drawn", f"drawing from {name}"
         parts += map_once(engine, source, drawer, out=out, key=key, reading=beside, label=label).parts
     shutil.rmtree(scratch / "out", ignore_errors=True)
     (scratch / "out").mkdir()
@@ -178,6 +179,7 @@ def _field(schema: pa.Schema, name: str) -> pa.Field:
 def _measured(engine: Engine, source: object, out: Path, reading: Reading) -> Mapped:
     plain = replace(reading, columns=(), schema=pa.schema([reading.schema.field(n) for n in ("id", "text", "source")]))
     key = fingerprint("mix-sizes", describe_input(source))
+    out = out.with_name(f"{out.name}.{key}")
     return map_once(engine, source, sizes, out=out, key=key, reading=plain, label="measuring")
 
 
