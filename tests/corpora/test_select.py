@@ -94,6 +94,16 @@ def test_a_cap_the_noisy_threshold_and_a_missing_cell_have_reasons_of_their_own(
     assert (found.count("kept"), found.count("over the budget")) == (4, 2)
 
 
+def test_a_document_of_unknown_size_is_not_for_free(corpus, tmp_path):
+    made = run(corpus, tmp_path, score="test.length", budget=0.1, unit="test.score")
+    reasons = {row["id"]: row["select.reason"] for row in decisions(made)}
+    assert reasons["web3"] == "no size"
+    assert sorted(reasons.values()).count("kept") == 1
+    assert made.report.facts["test.score.kept"] == pytest.approx(0.6)
+    free = run(corpus, tmp_path, "free", rules={"a": "test.length < 5"}, unit="test.score")
+    assert len(kept(free)) == 4  # no bound, so no size is needed
+
+
 def test_what_each_rule_removes_and_where_rules_overlap_is_counted(corpus, tmp_path):
     rules = {"long": "test.length >= 10", "even": 'test.parity == "even"', "web": 'source == "web"'}
     made = run(corpus, tmp_path, rules=rules, unit="chars").report

@@ -30,6 +30,7 @@ from tokenry.corpora.select_report import (
     KEPT,
     NO_CELL,
     NO_SCORE,
+    NO_SIZE,
     NOISE,
     OUTCOMES,
     Counted,
@@ -320,8 +321,7 @@ def _sizes(unit: str, batch: pa.RecordBatch) -> np.ndarray:
         return pc.fill_null(pc.utf8_length(batch.column("text")), 0).cast(pa.float64()).to_numpy()
     if unit == "bytes":
         return pc.fill_null(pc.binary_length(batch.column("text")), 0).cast(pa.float64()).to_numpy()
-    sizes_N = _numbers(parse(unit), batch)
-    return np.where(np.isnan(sizes_N), 0.0, sizes_N)
+    return _numbers(parse(unit), batch)
 
 
 def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine: str) -> tuple[Mapped, Report]:
@@ -332,10 +332,15 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     whole = pa.concat_tables([pq.read_table(part, columns=columns) for part in numbers.parts])
     cell_N, cells = _codes(whole.column("cell"))
     broken_N, score_N, size_N = (whole.column(name).to_numpy() for name in ("broken", "score", "size"))
-    usable_N = np.where(broken_N == 0, score_N, np.nan)
+    sized_N = ~np.isnan(size_N)
+    size_N = np.where(sized_N, size_N, 0.0)
+    if choice.budget is None and choice.share is None and choice.cap is None:
+        sized_N[:] = True  # nothing is bounded, so no size decides
+    usable_N = np.where((broken_N == 0) & sized_N, score_N, np.nan)
     copies_N = decide(usable_N, size_N, cell_N, choice=choice, cells=cells)
     names = [*plan.rules, *OUTCOMES]
-    outcome_N = len(plan.rules) + _outcomes(usable_N, size_N, cell_N, copies_N, choice)
+    outcome_N = _outcomes(usable_N, size_N, cell_N, copies_N, choice)
+    outcome_N = len(plan.rules) + np.where(sized_N, outcome_N, OUTCOMES.index(NO_SIZE))
     first_N = np.where(broken_N > 0, _lowest_bit(broken_N), outcome_N)
     if not decided.exists():
         columns = {

@@ -8,13 +8,24 @@ import pyarrow as pa
 
 from tokenry.core.report import Figure, Report
 
-__all__ = ["BUDGET", "CAP", "KEPT", "NOISE", "NO_CELL", "NO_SCORE", "OUTCOMES", "Counted", "selection_report"]
+__all__ = [
+    "BUDGET",
+    "CAP",
+    "KEPT",
+    "NOISE",
+    "NO_CELL",
+    "NO_SCORE",
+    "NO_SIZE",
+    "OUTCOMES",
+    "Counted",
+    "selection_report",
+]
 
 KEPT, BUDGET, CAP, NOISE = "kept", "over the budget", "over the cap", "not drawn by the noisy threshold"
-NO_SCORE, NO_CELL = "no score", "no value to share the budget by"
+NO_SCORE, NO_SIZE, NO_CELL = "no score", "no size", "no value to share the budget by"
 # Axes: N documents, R rules, M different sets of broken rules.
 
-OUTCOMES = (KEPT, BUDGET, CAP, NOISE, NO_SCORE, NO_CELL)
+OUTCOMES = (KEPT, BUDGET, CAP, NOISE, NO_SCORE, NO_SIZE, NO_CELL)
 """What becomes of a document that holds every rule."""
 _MOST_PAIRS = 40
 
