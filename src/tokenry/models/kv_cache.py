@@ -54,6 +54,7 @@ class GrowingLayer(DynamicLayer):
         if self.buffer is not None and tokens_to_remove:
             self._show(max(0, self.length - abs(tokens_to_remove)))
 
+    @torch.inference_mode()
     def keep(self, start: int, rows: Tensor | None, n_rows: int) -> None:
         """Keep, of the rows from `start` on, those at `start + rows` in this order; None means the first `n_rows`."""
         if self.buffer is None:
@@ -76,6 +77,7 @@ class GrowingLayer(DynamicLayer):
             other._show(self.length)
         return other
 
+    @torch.inference_mode()
     def select(self, rows_B: Tensor) -> None:
         """Make rows of the batch anew from the given ones; copies."""
         if self.buffer is not None:
