@@ -89,7 +89,7 @@ def multi_round(law_V: object, tokens: Sequence[int], proposal_V: object, chance
         return None, chance.draws(law_V)
     for place, token in enumerate(tokens):
         right, guessed = law_V[token], proposal_V[token]
-        if right >= guessed or chance.accepts(right / guessed):
+        if right > 0 and (right >= guessed or chance.accepts(right / guessed)):
             return place, int(token)
         law_V, proposal_V = _uncovered(law_V, proposal_V), _without(proposal_V, token)
     return None, chance.draws(law_V)
