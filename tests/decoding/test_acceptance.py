@@ -70,7 +70,7 @@ def test_multi_round_writes_the_models_law_after_one_node(seed, n_children):
 
     def act(chance):
         children = drawn_without_replacement(proposal, n_children, chance)
-        return multi_round(law, children, proposal, chance)[1]
+        return multi_round(law, children, proposal, chance=chance)[1]
 
     assert outcomes(act) == {token: p for token, p in enumerate(law) if p}
 
@@ -129,8 +129,8 @@ def test_multi_round_on_the_top_k_is_found_out():
     """Children that were not drawn need the point-mass rule."""
     law = np.array([Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)], dtype=object)
     proposal = np.array([Fraction(1, 3), Fraction(1, 2), Fraction(1, 6)], dtype=object)
-    assert outcomes(lambda chance: multi_round(law, [1, 0], proposal, chance)[1]) != dict(enumerate(law))
-    assert outcomes(lambda chance: point_mass(law, [1, 0], proposal, chance)[1]) == dict(enumerate(law))
+    assert outcomes(lambda chance: multi_round(law, [1, 0], proposal, chance=chance)[1]) != dict(enumerate(law))
+    assert outcomes(lambda chance: point_mass(law, [1, 0], proposal, chance=chance)[1]) == dict(enumerate(law))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -156,7 +156,7 @@ def test_point_mass_equals_accepting_each_child_with_its_probability(seed):
             rest = rest / rest.sum()
         return None, chance.draws(list(rest))
 
-    assert outcomes(in_turn) == outcomes(lambda chance: point_mass(law, [2, 0], None, chance))
+    assert outcomes(in_turn) == outcomes(lambda chance: point_mass(law, [2, 0], None, chance=chance))
 
 
 @pytest.mark.parametrize("rule", ["point-mass", "multi-round"])
@@ -164,15 +164,15 @@ def test_a_sure_model_makes_every_rule_greedy(rule):
     law = np.array([Fraction(0), Fraction(1), Fraction(0)], dtype=object)
     proposal = np.array([Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)], dtype=object)
     for children in ([0, 1, 2], [0, 2], []):
-        expected = greedy(np.array([0.0, 1.0, 0.0]), children, None, None)
-        assert outcomes(lambda chance, c=children: RULES[rule](law, c, proposal if c else None, chance)) == {expected: 1}
+        expected = greedy(np.array([0.0, 1.0, 0.0]), children)
+        assert outcomes(lambda chance, c=children: RULES[rule](law, c, proposal if c else None, chance=chance)) == {expected: 1}
 
 
 def test_a_draft_equal_to_its_target_is_always_accepted():
     law = random_law(np.random.default_rng(0), 4)
 
     def act(chance):
-        return multi_round(law, drawn_without_replacement(law, 2, chance), law, chance)[0]
+        return multi_round(law, drawn_without_replacement(law, 2, chance), law, chance=chance)[0]
 
     assert outcomes(act) == {0: 1}
 
@@ -198,7 +198,7 @@ def test_tensors_arrays_and_fractions_decide_alike(rule):
         children = generator.permutation(5)[:3].tolist()
         kinds = [(law, proposal), (law.astype(float), proposal.astype(float))]
         kinds.append(tuple(torch.tensor(part.astype(float)) for part in (law, proposal)))
-        assert len({RULES[rule](p, children, q, Scripted(seed)) for p, q in kinds}) == 1
+        assert len({RULES[rule](p, children, q, chance=Scripted(seed)) for p, q in kinds}) == 1
 
 
 @pytest.mark.parametrize("make", [np.array, lambda w: torch.tensor(w, dtype=torch.float64)])

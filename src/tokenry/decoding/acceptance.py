@@ -54,15 +54,19 @@ class Seeded:
 
 
 Rule = Callable[..., tuple[int | None, int]]
-"""(law_V, tokens of the children, proposal_V or None, chance) -> (place of the accepted child or None, token)."""
+"""(law_V, tokens of the children, proposal_V or None, chance=) -> (place of the accepted child or None, token)."""
 
 
-def greedy(law_V: object, tokens: Sequence[int], proposal_V: object, chance: Chance | None) -> tuple[int | None, int]:
+def greedy(
+    law_V: object, tokens: Sequence[int], proposal_V: object = None, *, chance: Chance | None = None
+) -> tuple[int | None, int]:
     """Follow the child that carries the likeliest token; it is the next token in any case."""
     return _follow(int(law_V.argmax()), tokens)
 
 
-def point_mass(law_V: object, tokens: Sequence[int], proposal_V: object, chance: Chance) -> tuple[int | None, int]:
+def point_mass(
+    law_V: object, tokens: Sequence[int], proposal_V: object = None, *, chance: Chance | None = None
+) -> tuple[int | None, int]:
     """Draw the next token from the model's law and follow the child that carries it: exact for ANY guesses.
 
     The same law as accepting each child x in turn with probability law[x] and striking it out on a rejection, with one
@@ -71,7 +75,9 @@ def point_mass(law_V: object, tokens: Sequence[int], proposal_V: object, chance:
     return _follow(chance.draws(law_V), tokens)
 
 
-def multi_round(law_V: object, tokens: Sequence[int], proposal_V: object, chance: Chance) -> tuple[int | None, int]:
+def multi_round(
+    law_V: object, tokens: Sequence[int], proposal_V: object = None, *, chance: Chance | None = None
+) -> tuple[int | None, int]:
     """Try the children in the order in which they were drawn WITHOUT replacement from `proposal_V`; exact for those only.
 
     A child x stands with probability min(1, law[x] / proposal[x]). On a rejection the law becomes what the proposal
@@ -151,7 +157,7 @@ def walk(
     while True:
         children = tree.children[node]
         tokens = [int(tree.tokens[child]) for child in children]
-        place, token = rule(law_of(node), tokens, None if laws is None else laws.get(node), chance)
+        place, token = rule(law_of(node), tokens, None if laws is None else laws.get(node), chance=chance)
         if place is None:
             return Walk(path, token)
         node = children[place]

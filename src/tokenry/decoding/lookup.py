@@ -31,14 +31,14 @@ class PromptLookup:
         """Forget the text before."""
         self._after, self._indexed = {}, 0
 
-    def propose(self, context: Sequence[int], budget: int) -> TokenTree | None:
+    def propose(self, context: Sequence[int], *, budget: int, depth: int) -> TokenTree | None:
         """The chain that followed before, copied on where it runs into the end (a text that repeats goes on repeating)."""
         self._index(context)
         for size in range(min(self.longest, len(context) - 1), 0, -1):
             start = self._after.get(tuple(context[-size:]))
             if start is not None:
                 period = len(context) - start
-                n_guesses = min(self.n_guesses, budget)
+                n_guesses = min(self.n_guesses, budget, depth)
                 return chain([context[-1], *(context[start + i % period] for i in range(n_guesses))])
         return None
 

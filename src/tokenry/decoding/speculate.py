@@ -41,7 +41,7 @@ class Verified:
     """One step of the loop, as a drafter learns of it.
 
     Attributes:
-        draft: what was proposed (after the loop cut it to the room left).
+        draft: what was proposed (cut to the depth that was asked for); `path` counts its nodes.
         logits_NV: the model's raw logits after every node, rejected ones included.
         path: accepted nodes, the root first.
         tokens: tokens the step added: those of path[1:], then the bonus token (fewer when the text ended).
@@ -59,10 +59,11 @@ class Drafter(Protocol):
     def begin(self, prompt: Sequence[int], session: Session, settings: Settings) -> None:
         """A new text starts. `session` is empty yet; a drafter with a model opens its own session here."""
 
-    def propose(self, context: Sequence[int], budget: int) -> Draft | TokenTree | None:
-        """Guess at most `budget` tokens after `context` (the prompt and all new tokens).
+    def propose(self, context: Sequence[int], *, budget: int, depth: int) -> Draft | TokenTree | None:
+        """Guess at most `budget` tokens after `context` (the prompt and all new tokens; not to be changed).
 
-        The root of the tree is context[-1]. None, or a tree of one node, is a plain step. The shape may depend on
+        The root of the tree is context[-1], and no path needs to be longer than `depth` guesses: the loop cuts what is
+        deeper, and numbers the nodes anew where it had to. None, or a tree of one node, is a plain step. The shape may depend on
         chance and on the guesses, never on the model's own law; a drawn guess must not be dropped again.
         """
 
@@ -76,7 +77,7 @@ class NoDrafter:
     def begin(self, prompt: Sequence[int], session: Session, settings: Settings) -> None:
         """Nothing to prepare."""
 
-    def propose(self, context: Sequence[int], budget: int) -> None:
+    def propose(self, context: Sequence[int], *, budget: int, depth: int) -> None:
         """No guess."""
 
     def update(self, step: Verified) -> None:
@@ -272,7 +273,7 @@ class _Loop:
     def _draft(self, budget: int) -> Draft:
         """What the drafter proposes, as far as it fits the text that may still come."""
         room = min(self.settings.max_new_tokens - len(self.new), self.session.room) - 1
-        draft = self.drafter.propose(self.context, budget) if room > 0 and budget > 0 else None
+        draft = self.drafter.propose(self.context, budget=budget, depth=room) if room > 0 and budget > 0 else None
         if draft is None:
             return Draft(chain(self.context[-1:]))
         draft = Draft(draft) if isinstance(draft, TokenTree) else draft
