@@ -1,4 +1,4 @@
-"""Tiny causal models with random weights, one of each kind that decoding must run: spread weights, so that nothing ties."""
+"""Tiny causal models, one of each kind that decoding must run; widely spread random weights, so that nothing ties."""
 
 import functools
 
@@ -15,7 +15,14 @@ def _config(kind: str) -> object:
 
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": N_TOKENS}
     body = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 128}
-    grouped = {**ids, **body, "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.3}
+    grouped = {
+        **ids,
+        **body,
+        "intermediate_size": 48,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+    }
     if kind == "llama":
         return tf.LlamaConfig(**grouped)
     if kind == "qwen3":

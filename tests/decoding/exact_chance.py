@@ -1,4 +1,4 @@
-"""Every course that chance can take through a piece of code, with its probability as a fraction: a proof by enumeration."""
+"""Every course that chance can take through a piece of code, with its probability as a fraction."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -24,7 +24,9 @@ class Course:
         return self._choose([weight / total for weight in weights_V])
 
     def _choose(self, probabilities: list[Fraction]) -> int:
-        assert all(isinstance(p, Fraction | int) and 0 <= p <= 1 for p in probabilities), "arithmetic left the rationals"
+        assert all(isinstance(p, Fraction | int) and 0 <= p <= 1 for p in probabilities), (
+            "arithmetic left the rationals"
+        )
         ways = [way for way, p in enumerate(probabilities) if p > 0]
         place = len(self.taken)
         way = self.beginning[place] if place < len(self.beginning) else ways[0]

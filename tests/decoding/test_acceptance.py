@@ -1,4 +1,4 @@
-"""The acceptance rules are lossless: every course of chance is enumerated, and the law of the text is the model's, exactly."""
+"""The rules are lossless: every course of chance is enumerated, and the law of the text is exactly the model's."""
 
 from fractions import Fraction
 
@@ -45,8 +45,10 @@ def written(tree: TokenTree, laws: dict | None, model: Model, rule: object, chan
     return tuple(text[:n])
 
 
-def sampled_tree(draft: Model, chance: Course, counts: tuple[int, ...], *, keep=lambda p: True) -> tuple[TokenTree, dict]:
-    """A tree whose children are drawn without replacement, counts[d] at depth d; `keep` may (wrongly) drop drawn ones."""
+def sampled_tree(
+    draft: Model, chance: Course, counts: tuple[int, ...], *, keep=lambda p: True
+) -> tuple[TokenTree, dict]:
+    """A tree whose children are drawn without replacement, counts[d] at depth d; `keep` may wrongly drop drawn ones."""
     tokens, parents, laws, level = [0], [-1], {}, [0]
     for count in counts:
         below = []
@@ -165,7 +167,9 @@ def test_a_sure_model_makes_every_rule_greedy(rule):
     proposal = np.array([Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)], dtype=object)
     for children in ([0, 1, 2], [0, 2], []):
         expected = greedy(np.array([0.0, 1.0, 0.0]), children)
-        assert outcomes(lambda chance, c=children: RULES[rule](law, c, proposal if c else None, chance=chance)) == {expected: 1}
+        assert outcomes(lambda chance, c=children: RULES[rule](law, c, proposal if c else None, chance=chance)) == {
+            expected: 1
+        }
 
 
 def test_a_draft_equal_to_its_target_is_always_accepted():

@@ -40,7 +40,7 @@ def test_several_prompts_give_several_texts_and_ids_are_a_prompt(lm):
 
 def test_options_reach_the_strategy_and_unknown_ones_are_named():
     assert make("lookup", n_guesses=3).drafter.n_guesses == 3
-    with pytest.raises(ValueError, match="n_gueses.*Did you mean 'n_guesses'"):
+    with pytest.raises(ValueError, match=r"n_gueses.*Did you mean 'n_guesses'"):
         make("lookup", n_gueses=3)
     with pytest.raises(ValueError, match="Did you mean 'lookup'"):
         make("lookupp")

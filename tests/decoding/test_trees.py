@@ -25,7 +25,8 @@ def texts(tree: TokenTree) -> set[tuple[int, ...]]:
 def test_depth_path_and_ancestors_tell_the_same(tree):
     for node in range(len(tree)):
         path = tree.path(node)
-        assert path[0] == 0 and path[-1] == node
+        assert path[0] == 0
+        assert path[-1] == node
         assert len(path) == tree.depth[node] + 1
         assert set(path) == set(np.flatnonzero(tree.ancestors[node]).tolist())
         assert all(tree.parents[below] == above for above, below in itertools.pairwise(path))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_causal_models import KINDS, N_TOKENS, full_logits, tiny
 
+from tiny_causal_models import KINDS, N_TOKENS, full_logits, tiny
 from tokenry.decoding.trees import Shape, TokenTree, chain
 from tokenry.models.session import Session
 
@@ -60,7 +60,9 @@ def test_an_accepted_path_goes_on_as_its_text(kind, implementation):
     text = [*TEXT, 11, 25, 9, 50]
     assert session.tokens == text
     assert_same(session.extend([7, 13], keep="all"), full_logits(model, [*text, 7, 13])[-2:])
-    assert_same(session.verify(TREE), torch.stack([full_logits(model, [*text, 7, 13, *TREE.text(n)])[-1] for n in range(9)]))
+    assert_same(
+        session.verify(TREE), torch.stack([full_logits(model, [*text, 7, 13, *TREE.text(n)])[-1] for n in range(9)])
+    )
 
 
 @on_models
@@ -216,7 +218,14 @@ def test_a_step_copies_no_cache_once_there_is_room():
 def _model(name: str, **settings: object) -> torch.nn.Module:
     import transformers as tf
 
-    small = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    small = {
+        "vocab_size": 50,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
     config = getattr(tf, f"{name}Config")(**{**small, **settings})
     auto = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
     return auto.from_config(config).eval()

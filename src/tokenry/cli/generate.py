@@ -86,5 +86,5 @@ def _show(report: "Report", as_json: bool, out: Path | None, silent: bool) -> No
         print(f"report: {report.save(out)}", file=sys.stderr)
     if not silent:
         facts = report.facts
-        told = f"{facts['n_tokens']} tokens in {facts['n_forwards']} forward passes, {facts['tokens_per_second']:.0f} tokens/s"
-        print(f"{facts['strategy']}: {told}", file=sys.stderr)
+        told = f"{facts['n_tokens']} tokens in {facts['n_forwards']} forward passes"
+        print(f"{facts['strategy']}: {told}, {facts['tokens_per_second']:.0f} tokens/s", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Decoding with stock causal models: drafts verified in trees, exact sampling, and one door to every strategy.
 
-A `Strategy` is a callable (lm, prompt, settings) -> Continuation (`strategies`); a `Drafter` guesses trees of tokens for
-the loop in `speculate`, whose output is exactly the model's own. Needs the extra `models`.
+A `Strategy` is a callable (lm, prompt, settings) -> Continuation (`strategies`); a `Drafter` guesses trees of tokens
+for the loop in `speculate`, whose output is exactly the model's own. Needs the extra `models`.
 """
 
 from importlib import import_module

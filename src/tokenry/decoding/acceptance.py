@@ -47,7 +47,7 @@ class Seeded:
             found = int(np.searchsorted(sums_V, uniform * sums_V[-1], side="right"))
             return found if found < len(sums_V) and weights_V[found] > 0 else int(np.flatnonzero(weights_V > 0)[-1])
         sums_V = weights_V.cumsum(-1)
-        # First index whose sum passes the target; a target that rounding put at the total falls on the last positive one.
+        # First index whose sum passes the target; a target rounded up to the total falls on the last positive one.
         passed_V = (sums_V > uniform * sums_V[-1]) & (weights_V > 0)
         found = int(passed_V.int().argmax())
         return found if bool(passed_V[found]) else int(weights_V.nonzero()[-1])
@@ -78,7 +78,7 @@ def point_mass(
 def multi_round(
     law_V: object, tokens: Sequence[int], proposal_V: object = None, *, chance: Chance | None = None
 ) -> tuple[int | None, int]:
-    """Try the children in the order in which they were drawn WITHOUT replacement from `proposal_V`; exact for those only.
+    """Try the children in the order in which they were drawn WITHOUT replacement from `proposal_V`; exact for those.
 
     A child x stands with probability min(1, law[x] / proposal[x]). On a rejection the law becomes what the proposal
     did not cover, and x leaves the proposal. A child chosen in another way (the top k, say) needs `point_mass`.

@@ -32,7 +32,7 @@ class PromptLookup:
         self._after, self._indexed = {}, 0
 
     def propose(self, context: Sequence[int], *, budget: int, depth: int) -> TokenTree | None:
-        """The chain that followed before, copied on where it runs into the end (a text that repeats goes on repeating)."""
+        """The chain that followed before, copied on where it runs into the end: what repeats goes on repeating."""
         self._index(context)
         for size in range(min(self.longest, len(context) - 1), 0, -1):
             start = self._after.get(tuple(context[-size:]))

@@ -63,8 +63,8 @@ class Drafter(Protocol):
         """Guess at most `budget` tokens after `context` (the prompt and all new tokens; not to be changed).
 
         The root of the tree is context[-1], and no path needs to be longer than `depth` guesses: the loop cuts what is
-        deeper, and numbers the nodes anew where it had to. None, or a tree of one node, is a plain step. The shape may depend on
-        chance and on the guesses, never on the model's own law; a drawn guess must not be dropped again.
+        deeper, and numbers the nodes anew where it had to. None, or a tree of one node, is a plain step. The shape may
+        depend on chance and on the guesses, never on the model's own law; a drawn guess must not be dropped again.
         """
 
     def update(self, step: Verified) -> None:
@@ -231,11 +231,13 @@ class _Loop:
         """Run the prompt and take the first token from its last logits."""
         prompt, session = self.context, self.session
         if not prompt:
-            raise ValueError("an empty prompt has nothing to predict from; start it with the model's start token (LM.start).")
+            raise ValueError(
+                "an empty prompt has nothing to predict from; start it with the model's start token (LM.start)."
+            )
         if len(prompt) >= session.context:
             raise ValueError(
-                f"a prompt of {len(prompt)} tokens; the model holds {session.context}, the answer included. Keep its end: "
-                f"prompt[-{session.context // 2}:], or take a model with a longer context."
+                f"a prompt of {len(prompt)} tokens; the model holds {session.context}, the answer included. Keep its "
+                f"end: prompt[-{session.context // 2}:], or take a model with a longer context."
             )
         held = session.tokens
         if len(held) >= len(prompt) or held != prompt[: len(held)]:

@@ -60,7 +60,9 @@ class Drafted:
         session = Session.open(lm)
         ids = ids_of(lm, prompt)
         new, stats = run_loop(session, ids, self.drafter, settings=settings, rule=self.rule, sizing=self.sizing)
-        return Continuation(ids, new, text_of(lm, [*ids, *new]), stats, dict(getattr(self.drafter, "notes", None) or {}))
+        return Continuation(
+            ids, new, text_of(lm, [*ids, *new]), stats, dict(getattr(self.drafter, "notes", None) or {})
+        )
 
 
 def plain() -> Drafted:
@@ -69,7 +71,7 @@ def plain() -> Drafted:
 
 
 def make(strategy: "str | Strategy", **options: object) -> Strategy:
-    """A strategy from its name in STRATEGIES (or `pkg.module:function`), with its options; a strategy comes back as it is.
+    """A strategy from its name in STRATEGIES (or `pkg.module:function`) and its options; a made one comes back as is.
 
     Raises:
         ValueError: no such strategy, or an option it does not take.
@@ -81,14 +83,17 @@ def make(strategy: "str | Strategy", **options: object) -> Strategy:
 
     if not isinstance(strategy, str):
         if options:
-            raise ValueError(f"options {', '.join(options)} beside a strategy that is made already; give them to its maker.")
+            raise ValueError(
+                f"options {', '.join(options)} beside a strategy that is made already; give them to its maker."
+            )
         return strategy
     maker = resolve(strategy, STRATEGIES, kind="decoding strategy")
     known = inspect.signature(maker).parameters
     odd = [name for name in options if name not in known]
     if odd and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         raise ValueError(
-            f"strategy {strategy} takes no option {odd[0]!r}.{suggest(odd[0], known)} It takes: {', '.join(known) or 'none'}."
+            f"strategy {strategy} takes no option {odd[0]!r}.{suggest(odd[0], known)} It takes: "
+            f"{', '.join(known) or 'none'}."
         )
     return maker(**options)
 
@@ -139,6 +144,6 @@ def text_of(lm: LM, ids: Sequence[int]) -> str:
 
 
 def _is_ids(prompts: object) -> bool:
-    return isinstance(prompts, Sequence) and (not prompts or all(isinstance(token, int) for token in prompts)) or (
-        hasattr(prompts, "ndim") and prompts.ndim == 1
-    )
+    if isinstance(prompts, Sequence):
+        return not prompts or all(isinstance(token, int) for token in prompts)
+    return getattr(prompts, "ndim", 0) == 1

@@ -11,6 +11,7 @@ Token Recycling (arXiv 2408.08696).
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -114,7 +115,7 @@ class Shape:
 
     @classmethod
     def from_ranks(cls, paths: Iterable[Sequence[int]]) -> "Shape":
-        """A template: every path of child ranks below the root, e.g. (), (0,), (1,), (0, 0); missing parents are refused.
+        """A template: every path of child ranks below the root, e.g. (0,), (1,), (0, 0); missing parents are refused.
 
         Raises:
             ValueError: a path whose parent, or whose left sibling, is not there.
@@ -276,7 +277,7 @@ def best_ranks(acceptance: Sequence[float], n_nodes: int, *, max_depth: int = 16
     import heapq
 
     rates = [float(rate) for rate in acceptance]
-    if any(later > earlier for earlier, later in zip(rates, rates[1:], strict=False)):
+    if any(later > earlier for earlier, later in pairwise(rates)):
         raise ValueError(f"acceptance {rates} rises with the rank; need the likeliest rank first. Sort it.")
     heap, paths = [(-rates[0], (0,))], []
     while heap and len(paths) < n_nodes:

@@ -55,7 +55,12 @@ def generate_report(
             on_text(one)
     name = strategy if isinstance(strategy, str) else getattr(strategy, "name", type(strategy).__name__)
     report = Report(kind="generate", title=f"{lm.name} continues {len(rows)} prompt(s) by {name}")
-    report.facts |= {"strategy": name, "n_prompts": len(rows), "temperature": settings.temperature, "seed": settings.seed}
+    report.facts |= {
+        "strategy": name,
+        "n_prompts": len(rows),
+        "temperature": settings.temperature,
+        "seed": settings.seed,
+    }
     report.facts |= _costs(found)
     columns = dict.fromkeys(key for row in rows for key in row)
     report.tables["continuations"] = pa.table({key: [row.get(key) for row in rows] for key in columns})

@@ -86,7 +86,7 @@ def prompt_ids(lm: "LM", prompt: str) -> np.ndarray:
 
 
 def end_ids(lm: "LM") -> tuple[int, ...]:
-    """Ids that end a text: those the model declares for generation, else the tokenizer's eos; none where none is known."""
+    """Ids that end a text: those the model declares for generation, else the tokenizer's eos; none if none is known."""
     ends = getattr(getattr(lm.model, "generation_config", None), "eos_token_id", None)
     ends = lm.vocab.specials.get("eos") if ends is None else ends
     return tuple(ends) if isinstance(ends, list | tuple) else (() if ends is None else (int(ends),))

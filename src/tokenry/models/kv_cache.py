@@ -34,7 +34,9 @@ class GrowingLayer(DynamicLayer):
         self.length = 0
         self.buffer: _Buffer | None = None
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append rows (B, H, T, D) and return all."""
         start, stop = self.length, self.length + key_states.shape[-2]
         if self.buffer is None:
@@ -88,11 +90,10 @@ class GrowingLayer(DynamicLayer):
     def _make_room(self, start: int, stop: int, *, like: tuple[Tensor, Tensor]) -> None:
         """After this, rows start..stop of the buffer may be written by this layer."""
         buffer = self.buffer
-        if buffer is not None and stop <= buffer.keys.shape[-2]:
-            if start >= buffer.claimed or len(buffer.users) == 1:
-                buffer.claimed = stop
-                return
-        keys, values = like
+        fits = buffer is not None and stop <= buffer.keys.shape[-2]
+        if fits and (start >= buffer.claimed or len(buffer.users) == 1):
+            buffer.claimed = stop
+            return
         size = stop + max(SPARE_ROWS, stop // 2)
         fresh = [part.new_empty((*part.shape[:-2], size, part.shape[-1])) for part in like]
         if buffer is not None:

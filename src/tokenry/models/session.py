@@ -1,4 +1,4 @@
-"""`Session`: one running text (or batch of texts) of a stock causal model with its cache: extend, rollback, fork, verify.
+"""`Session`: a running text (or batch of texts) of a stock causal model with its cache: extend, rollback, fork, verify.
 
 `verify` gives the logits of every node of a tree of guesses in ONE forward pass; `accept` keeps one path of it. Every
 operation equals a full forward pass over the same tokens (float32: within 1e-4 of the largest logit; see `tests`).
@@ -171,7 +171,9 @@ class Session:
         """Make the batch anew from these rows (repeated ones are copies): resampling, beams, one row out of many."""
         picked = [int(row) for row in rows]
         if not picked or min(picked) < 0 or max(picked) >= self.batch:
-            raise ValueError(f"rows {picked} of a batch of {self.batch}; need at least one, each from 0 to {self.batch - 1}.")
+            raise ValueError(
+                f"rows {picked} of a batch of {self.batch}; need at least one, each from 0 to {self.batch - 1}."
+            )
         self._drop_pending()
         rows_B = torch.tensor(picked, device=self.device)
         self._cache.select(rows_B)
@@ -224,7 +226,9 @@ class Session:
             return
         parents = self._pending.parents
         if any(int(parents[node]) != before for before, node in zip([-1, *path], path, strict=False)):
-            raise ValueError(f"nodes {path} are no path from a root of the verified tree; need each one's parent before it.")
+            raise ValueError(
+                f"nodes {path} are no path from a root of the verified tree; need each one's parent before it."
+            )
         self._cache.keep(len(self), path)
         self._rows[0].extend(int(self._pending.tokens[node]) for node in path)
         self._pending = None
@@ -247,8 +251,8 @@ class Session:
             pads = [longest - len(row) for row in tokens]
             if any(pads) and (len(self) or longest in pads):
                 raise ValueError(
-                    f"rows of {[len(row) for row in tokens]} tokens; rows differ in length only at the start of a batch, "
-                    "and none is empty. Extend all rows by the same number of tokens."
+                    f"rows of {[len(row) for row in tokens]} tokens; rows differ in length only at the start of a "
+                    "batch, and none is empty. Extend all rows by the same number of tokens."
                 )
             tokens = [[0] * pad + [int(t) for t in row] for row, pad in zip(tokens, pads, strict=True)]
             self._pads_B = torch.tensor(pads, device=self.device) if any(pads) else self._pads_B
@@ -289,13 +293,15 @@ class Session:
     def _check_room(self, n: int, what: str) -> None:
         if n > self.room:
             raise ValueError(
-                f"{n} {what} after {len(self)} tokens; the model holds {self.context}. Shorten the prompt (keep its end), "
-                "or take a model with a longer context."
+                f"{n} {what} after {len(self)} tokens; the model holds {self.context}. Shorten the prompt (keep its "
+                "end), or take a model with a longer context."
             )
 
     def _one_row(self, what: str) -> None:
         if self.batch != 1:
-            raise ValueError(f"{what} with a batch of {self.batch}; need one row. Open one session per text, or select([row]).")
+            raise ValueError(
+                f"{what} with a batch of {self.batch}; need one row. Open one session per text, or select([row])."
+            )
 
     def _like(self) -> Tensor:
         return self.model.get_input_embeddings().weight

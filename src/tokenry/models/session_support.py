@@ -101,7 +101,9 @@ def _layer_kinds(text: object, name: str, way_out: str) -> tuple[tuple[str, ...]
         layers = [] if odd else DynamicCache(config=text).layers
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{name}: its layers cannot be told from its configuration ({error!r}). {way_out}") from None
-    odd += sorted({type(layer).__name__ for layer in layers} - {DynamicLayer.__name__, DynamicSlidingWindowLayer.__name__})
+    odd += sorted(
+        {type(layer).__name__ for layer in layers} - {DynamicLayer.__name__, DynamicSlidingWindowLayer.__name__}
+    )
     if odd:
         raise ValueError(
             f"{name} has layers of the kind {', '.join(odd)}, whose state can be neither rolled back nor branched; "
@@ -112,7 +114,9 @@ def _layer_kinds(text: object, name: str, way_out: str) -> tuple[tuple[str, ...]
     if len(windows) > 1:
         raise ValueError(f"{name} has sliding windows of different sizes ({sorted(windows)}); need one. {way_out}")
     kinds = tuple(
-        kind for kind, there in (("full_attention", not all(slides) or not slides), ("sliding_attention", any(slides))) if there
+        kind
+        for kind, there in (("full_attention", not all(slides) or not slides), ("sliding_attention", any(slides)))
+        if there
     )
     return kinds, next(iter(windows), None)
 
@@ -134,13 +138,17 @@ def check_cache(cache: object, model: nn.Module) -> None:
     from transformers.cache_utils import DynamicCache
 
     if type(cache) is not DynamicCache:
-        raise ValueError(f"a {type(cache).__name__} cannot be rolled back and branched; need none, or an empty DynamicCache.")
+        raise ValueError(
+            f"a {type(cache).__name__} cannot be rolled back and branched; need none, or an empty DynamicCache."
+        )
     if cache.get_seq_length():
-        raise ValueError(f"a cache that holds {cache.get_seq_length()} tokens already; need an empty one. Give the text instead.")
+        raise ValueError(
+            f"a cache that holds {cache.get_seq_length()} tokens already; need an empty one. Give the text instead."
+        )
 
 
 def check_trees(model: nn.Module, attention: Attention) -> None:
-    """Run one small tree and compare it with the plain text, once for each model: a mask that is ignored gives wrong text.
+    """Run a small tree and compare it with the plain text, once for each model: an ignored mask would give wrong text.
 
     Raises:
         ValueError: the model's attention does not follow a 4-D mask.
