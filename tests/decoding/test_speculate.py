@@ -137,7 +137,7 @@ def test_guesses_made_without_chance_leave_the_sampled_text_as_it_is(seed):
 
 
 def test_text_sampled_through_a_drawn_tree_follows_the_models_law():
-    """Three tokens, the last two through the tree, 200 texts: chi-square against the exact law, 99.99% point."""
+    """Three tokens, the last two through the tree, 100 texts: chi-square against the exact law, 99.99% point."""
     from scipy.stats import chi2
 
     model, draft = tiny("llama"), copy.deepcopy(tiny("llama"))
@@ -152,12 +152,12 @@ def test_text_sampled_through_a_drawn_tree_follows_the_models_law():
         after = {text: asked.law(prompt.fork().extend([PROMPT[-1], *text])) for text in law}
         law = {(*text, token): p * float(after[text][token])
                for text, p in law.items() for token in after[text].nonzero().flatten().tolist()}  # fmt: skip
-    drafter, counts, n_accepted, n_texts = SampledTree(draft, counts=(2,), seed=11), Counter(), 0, 200
+    drafter, counts, n_accepted, n_texts = SampledTree(draft, counts=(2,), seed=11), Counter(), 0, 100
     for seed in range(n_texts):
         new, stats = generate(prompt.fork(), PROMPT, drafter, settings=replace(asked, seed=seed))
         counts[tuple(new)] += 1
         n_accepted += stats.n_accepted
-    assert 40 < n_accepted < 360, "some guesses stand, some do not"
+    assert 20 < n_accepted < 180, "some guesses stand, some do not"
     assert set(counts) <= set(law)
     statistic = sum((counts[text] - n_texts * p) ** 2 / (n_texts * p) for text, p in law.items())
     assert statistic < chi2.ppf(0.9999, len(law) - 1)

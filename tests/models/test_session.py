@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny_causal_models import KINDS, N_TOKENS, full_logits, tiny
 from tokenry.decoding.trees import Shape, TokenTree, chain
 from tokenry.models.session import Session
+from tokenry.models.session_support import inspect_attention
 
 MODELS = [(kind, implementation) for kind in KINDS for implementation in ("eager", "sdpa")]
 TEXT = [5, 17, 3, 44, 21, 60, 8, 9, 33, 12, 28, 51, 7, 19, 40]  # longer than the sliding window of 9
@@ -254,7 +255,7 @@ def test_caches_that_cannot_be_rolled_back_are_refused_by_name():
     with pytest.raises(ValueError, match="StaticCache"):
         Session.open(model, cache=StaticCache(config=model.config, max_cache_len=16))
     filled = DynamicCache()
-    model(input_ids=torch.tensor([TEXT]), past_key_values=filled)
+    model(input_ids=torch.tensor([TEXT]), use_cache=True, **{inspect_attention(model).cache_name: filled})
     with pytest.raises(ValueError, match="15 tokens already"):
         Session.open(model, cache=filled)
     Session.open(model, cache=DynamicCache())
@@ -277,7 +278,8 @@ def test_attention_that_ignores_the_mask_is_found_out():
             return self.inner.get_input_embeddings()
 
         def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, use_cache=True):
-            return self.inner(input_ids=input_ids, past_key_values=past_key_values, use_cache=use_cache)
+            name = inspect_attention(self.inner).cache_name
+            return self.inner(input_ids=input_ids, use_cache=use_cache, **{name: past_key_values})
 
     session = Session.open(Deaf())
     session.extend(TEXT)
