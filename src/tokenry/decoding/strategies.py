@@ -104,6 +104,21 @@ def settings_for(lm: LM, settings: Settings) -> Settings:
     return replace(settings, ends=settings.ends or end_ids(lm), n_tokens=n_tokens)
 
 
+def stop_at(lm: LM, texts: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
+    """`Settings.stop` that ends a continuation with the token that completes one of these texts; None without texts.
+
+    Raises:
+        ValueError: an empty text, which would end everything at once.
+    """
+    if not all(texts):
+        raise ValueError("an empty text to stop at; every continuation holds it. Name the text that ends one.")
+    if not texts:
+        return None
+    # A token spells at least a byte (special tokens aside), so this many hold the longest text and what led up to it.
+    n_last = max(len(text.encode()) for text in texts) + 8
+    return lambda new: any(text in text_of(lm, new[-n_last:]) for text in texts)
+
+
 def generate(
     lm: LM,
     prompts: Prompt | Iterable[Prompt],
