@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokenry.core.vocab import Vocab
+from tokenry.decoding.diffusion_cache import sees_later_tokens
 from tokenry.models.batches import NOT_LEARNED, Batch, Packs, draw_rows, pack, tokenise
 from tokenry.models.lm import LM
 from tokenry.models.tiny import tiny_llama
@@ -41,15 +42,6 @@ def look_both_ways(model: nn.Module, *, mask: int) -> nn.Module:
             "whose mask the library makes from config.is_causal (Llama, Qwen3, GPT-2)."
         )
     return model
-
-
-def sees_later_tokens(model: nn.Module) -> bool:
-    """Whether the logits of a position change with the token after it."""
-    embedding = model.get_input_embeddings().weight
-    probe_BT = torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4]], device=embedding.device) % embedding.shape[0]
-    with torch.inference_mode():
-        logits_BTV = model(input_ids=probe_BT).logits.double()
-    return not torch.allclose(logits_BTV[0, :3], logits_BTV[1, :3], rtol=1e-5, atol=1e-9)
 
 
 def masked_draw(
