@@ -125,8 +125,10 @@ class _Run:
                 if freeze is None or freeze.is_due(step, opens_block=step_of_block == 0):
                     runner.forget()
                 seen = self._clean()
-                logits_BLV = runner.run(self.canvas_BT, range(start - self.spec.shift, stop - self.spec.shift))
-                self._uncover(unmask, self._proposal(logits_BLV, hidden_BL, start, step_of_block), step)
+                first = max(start, seen)
+                logits_BLV = runner.run(self.canvas_BT, range(first - self.spec.shift, stop - self.spec.shift))
+                where = {"start": first, "n_block": stop - start, "step": step_of_block}
+                self._uncover(unmask, self._proposal(logits_BLV, hidden_BL[:, first - start :], **where), step)
                 if freeze is not None:
                     runner.keep(self._kept(freeze, seen, start, stop))
                 step, step_of_block = step + 1, step_of_block + 1
@@ -149,7 +151,7 @@ class _Run:
         going = [size for size, length in zip(sizes_B, self.lengths, strict=True) if length is None]
         return self.n_prompt + min(going, default=self.n_new)
 
-    def _proposal(self, logits_BLV: Tensor, hidden_BL: Tensor, start: int, step: int) -> Proposal:
+    def _proposal(self, logits_BLV: Tensor, hidden_BL: Tensor, **where: int) -> Proposal:
         logits_BLV = logits_BLV.double()
         if self.spec.mask < logits_BLV.shape[-1]:
             logits_BLV[..., self.spec.mask] = -torch.inf
@@ -160,13 +162,16 @@ class _Run:
         else:
             chance = torch.rand(drawn_from_BLV.shape[:2], generator=self.generator, dtype=torch.float64)
             tokens_BL = inverse_cdf(drawn_from_BLV, chance.to(drawn_from_BLV.device))
-        return Proposal(self.canvas_BT, start, hidden_BL, tokens_BL, laws_BLV, step, self.pads, self.generator)
+        return Proposal(
+            canvas_BT=self.canvas_BT, hidden_BL=hidden_BL, tokens_BL=tokens_BL, laws_BLV=laws_BLV, pads=self.pads,
+            generator=self.generator, **where,
+        )  # fmt: skip
 
     def _uncover(self, unmask: Unmask, proposal: Proposal, step: int) -> None:
         hidden_BL = proposal.hidden_BL
         chosen_BL = unmask.choose(proposal) & hidden_BL
         none_B = ~chosen_BL.any(1)
-        chosen_BL |= highest(proposal.confidence_BL, hidden_BL, none_B.long())
+        chosen_BL |= highest(proposal.confidence, hidden_BL, none_B.long())
         stop = proposal.start + hidden_BL.shape[1]
         written_BL = self.canvas_BT[:, proposal.start : stop]
         written_BL.copy_(torch.where(chosen_BL, proposal.tokens_BL, written_BL))

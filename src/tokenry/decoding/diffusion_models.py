@@ -1,4 +1,4 @@
-"""Open a masked-diffusion model: what hides a token, whether predictions are shifted, and folders with code of their own.
+"""Open a masked-diffusion model: what hides a token, whether predictions are shifted, folders of own code.
 
 Papers: LLaDA (arXiv 2502.09992); Dream (arXiv 2508.15487), whose predictions stand one place to the left because it
 was made from an autoregressive model.

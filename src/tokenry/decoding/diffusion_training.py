@@ -1,4 +1,4 @@
-"""Small masked-diffusion models: make a causal one look both ways, draw masks at random rates, and the loss to train on.
+"""Small masked-diffusion models: make a causal one look both ways, draw masks at random rates, and the loss of it.
 
 `fit(model, masked_draw(packs, mask=...), diffusion_loss, ...)` trains one; what it saves opens as any causal folder.
 

@@ -22,7 +22,8 @@ class Proposal:
 
     Attributes:
         canvas_BT: the text, hidden places included.
-        start: where the block begins.
+        start: the first place that is looked at; those before it have no hidden one.
+        n_block: places of the whole block.
         hidden_BL: places that may be uncovered.
         tokens_BL: the token proposed for each.
         laws_BLV: the model's law at each (temperature 1), float64.
@@ -33,6 +34,7 @@ class Proposal:
 
     canvas_BT: Tensor
     start: int
+    n_block: int
     hidden_BL: Tensor
     tokens_BL: Tensor
     laws_BLV: Tensor
@@ -41,23 +43,23 @@ class Proposal:
     generator: torch.Generator
 
     @cached_property
-    def confidence_BL(self) -> Tensor:
-        """Probability of the proposed token."""
+    def confidence(self) -> Tensor:
+        """Probability (B, L) of the proposed token."""
         return self.laws_BLV.gather(-1, self.tokens_BL[..., None])[..., 0]
 
     @cached_property
-    def margin_BL(self) -> Tensor:
-        """Probability of the likeliest token less that of the second."""
+    def margin(self) -> Tensor:
+        """Probability (B, L) of the likeliest token less that of the second."""
         best_BL2 = self.laws_BLV.topk(2).values
         return best_BL2[..., 0] - best_BL2[..., 1]
 
     @cached_property
-    def entropy_BL(self) -> Tensor:
-        """Entropy of the law in nats."""
+    def entropy(self) -> Tensor:
+        """Entropy (B, L) of the law in nats."""
         return torch.special.entr(self.laws_BLV).sum(-1)
 
-    def random_BL(self) -> Tensor:
-        """Fresh uniform numbers."""
+    def random(self) -> Tensor:
+        """Fresh uniform numbers (B, L)."""
         drawn = torch.rand(self.hidden_BL.shape, generator=self.generator, dtype=torch.float64)
         return drawn.to(self.hidden_BL.device)
 
@@ -70,10 +72,10 @@ class Unmask(Protocol):
 
 
 SCORES: dict[str, Callable[[Proposal], Tensor]] = {
-    "confidence": lambda proposal: proposal.confidence_BL,
-    "margin": lambda proposal: proposal.margin_BL,
-    "entropy": lambda proposal: -proposal.entropy_BL,
-    "random": lambda proposal: proposal.random_BL(),
+    "confidence": lambda proposal: proposal.confidence,
+    "margin": lambda proposal: proposal.margin,
+    "entropy": lambda proposal: -proposal.entropy,
+    "random": lambda proposal: proposal.random(),
     "left": lambda proposal: -torch.arange(proposal.hidden_BL.shape[1], device=proposal.hidden_BL.device).double(),
 }
 """What comes first: the highest score."""
@@ -101,13 +103,11 @@ class Counted:
 
     def choose(self, proposal: Proposal) -> Tensor:
         """The places of the highest score."""
-        size = proposal.hidden_BL.shape[1]
-        counts = even_counts(size, self.steps) if self.steps else [self.per_step]
+        counts = even_counts(proposal.n_block, self.steps) if self.steps else [self.per_step]
         count = counts[min(proposal.step, len(counts) - 1)]
         scores_BL = SCORES[self.score](proposal).expand(proposal.hidden_BL.shape)
-        return highest(
-            scores_BL, proposal.hidden_BL, torch.full_like(proposal.hidden_BL[:, 0], count, dtype=torch.long)
-        )
+        count_B = torch.full((len(scores_BL),), count, device=scores_BL.device)
+        return highest(scores_BL, proposal.hidden_BL, count_B)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Threshold:
 
     def choose(self, proposal: Proposal) -> Tensor:
         """The confident places."""
-        return proposal.confidence_BL > self.least
+        return proposal.confidence > self.least
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class EntropyBound:
 
     def choose(self, proposal: Proposal) -> Tensor:
         """The places within the budget."""
-        entropy_BL = proposal.entropy_BL.masked_fill(~proposal.hidden_BL, torch.inf)
+        entropy_BL = proposal.entropy.masked_fill(~proposal.hidden_BL, torch.inf)
         sorted_BL = entropy_BL.sort(-1).values
         finite_BL = sorted_BL.masked_fill(sorted_BL.isinf(), 0)
         spent_BL = finite_BL.cumsum(-1) - finite_BL
