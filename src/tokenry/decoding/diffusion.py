@@ -154,7 +154,8 @@ class _Run:
     def _proposal(self, logits_BLV: Tensor, hidden_BL: Tensor, **where: int) -> Proposal:
         logits_BLV = logits_BLV.double()
         if self.spec.mask < logits_BLV.shape[-1]:
-            logits_BLV[..., self.spec.mask] = -torch.inf
+            hiding = torch.tensor([self.spec.mask], device=logits_BLV.device)
+            logits_BLV = logits_BLV.index_fill(-1, hiding, -torch.inf)
         laws_BLV = self.settings.processed(logits_BLV).softmax(-1)
         drawn_from_BLV = self.settings.law(logits_BLV)
         if self.settings.is_greedy:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tokenry.core.choosing import resolve
+from tokenry.core.choosing import suggest
 from tokenry.decoding.diffusion import diffuse
 from tokenry.decoding.diffusion_cache import Freeze, sees_later_tokens
 from tokenry.decoding.diffusion_guide import Guided, among_top, as_likely_as, check_same_vocabulary
@@ -71,7 +71,6 @@ class Diffusion:
         spec, guide = self._ready(lm), self.unmask if isinstance(self.unmask, Guided) else None
         before = (guide.n_forwards, guide.n_tokens) if guide else (0, 0)
         ids = ids_of(lm, prompt)
-        ids = ids[: -len(spec.tail)] if spec.tail and tuple(ids[-len(spec.tail) :]) == spec.tail else ids
         how = {"unmask": self.unmask, "freeze": self.freeze, "block": self.block}
         found = diffuse(lm, [ids], spec, settings=settings, **how)
         new, cost = found.ids[0], found.cost
@@ -138,7 +137,7 @@ def diffusion(
         ValueError: an unknown name, or a guide that is missing or not asked for.
     """
     if isinstance(cache, str):
-        cache = resolve(cache, CACHES, kind="cache")(when=when, refresh=refresh)
+        cache = _named(cache, CACHES, "cache")(when=when, refresh=refresh)
     if isinstance(unmask, str):
         unmask = _unmasking(unmask, guide)
     elif guide is not None:
@@ -156,8 +155,8 @@ def _unmasking(text: str, guide: object) -> Unmask:
         )
     if name == "guided":
         rule, _, amount = (rest or "argmax").partition(":")
-        return Guided(guide, resolve(rule, CONSENTS, kind="consent of a guide")(_amount(amount, text)))
-    return resolve(name, UNMASKING, kind="unmasking")(_amount(rest, text))
+        return Guided(guide, _named(rule, CONSENTS, "consent of a guide")(_amount(amount, text)))
+    return _named(name, UNMASKING, "unmasking")(_amount(rest, text))
 
 
 def _amount(text: str, whole: str) -> float | None:
@@ -165,3 +164,9 @@ def _amount(text: str, whole: str) -> float | None:
         return float(text) if text else None
     except ValueError:
         raise ValueError(f"unmask={whole}: {text!r} is no number; need one, as in threshold:0.9.") from None
+
+
+def _named(name: str, known: dict[str, Callable], kind: str) -> Callable:
+    if name not in known:
+        raise ValueError(f"{kind} {name!r} is not known.{suggest(name, known)} Known: {', '.join(known)}.")
+    return known[name]
