@@ -1,6 +1,6 @@
 """Two worlds with known truth for bench/diffusion.py: worked sums (is the answer right?) and stories of a known law.
 
-Sums: "4 6 9 3 8 = 4+6=0 0+9=9 9+3=2 2+8=0;": each line carries the last digit of the sum before it. Signs and copied
+Sums modulo five: "4 1 3 2 = 4+1=0 0+3=3 3+2=0;": each line carries the sum before it. Signs and copied
 digits can be written at once; a result needs the one before, so writing all at once must fail, and one knows where.
 Stories: texts drawn from stories260K at temperature 1. Its own bits per byte are the truth, not an opinion.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-N_DIGITS = 6
+N_DIGITS, MODULUS = 6, 5
 SUM_PROMPT = 2 * N_DIGITS + 2
 SUM_ANSWER = 6 * (N_DIGITS - 1)
 SUM_SHAPE = {"width": 64, "layers": 3, "heads": 4, "positions": 64}
@@ -23,19 +23,25 @@ SPECIALS = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>", "mask":
 
 def problem(generator: np.random.Generator) -> tuple[str, str]:
     """A prompt and its only right answer, both of fixed length in characters."""
-    digits = generator.integers(0, 10, N_DIGITS).tolist()
+    digits = generator.integers(0, MODULUS, N_DIGITS).tolist()
     lines, value = [], digits[0]
     for digit in digits[1:]:
-        result = (value + digit) % 10
+        result = (value + digit) % MODULUS
         lines.append(f"{value}+{digit}={result}")
         value = result
     return " ".join(map(str, digits)) + " = ", " ".join(lines) + ";"
 
 
-def problems(n: int, seed: int) -> list[tuple[str, str]]:
-    """Problems; training and test seeds differ, and 10**6 digit strings make repeats rare."""
-    generator = np.random.default_rng([seed, N_DIGITS])
+def problems(n: int, seed: int | list[int]) -> list[tuple[str, str]]:
+    """Problems, drawn with replacement."""
+    generator = np.random.default_rng([*np.atleast_1d(seed), N_DIGITS])
     return [problem(generator) for _ in range(n)]
+
+
+def unseen(n: int, seed: int, trained_on: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Problems that were not trained on."""
+    known = {prompt for prompt, _ in trained_on}
+    return [one for one in problems(8 * n, [seed, 77]) if one[0] not in known][:n]
 
 
 def characters():
@@ -56,7 +62,7 @@ def sum_packs(vocab, n: int, seed: int):
     return Packs(ids, learned, owners.copy())
 
 
-def train_sums(seed: int, folder: Path, *, steps: int = 1500, guide_steps: int = 600, n: int = 20_000) -> None:
+def train_sums(seed: int, folder: Path, *, steps: int = 1500, guide_steps: int = 900, n: int = 8_000) -> None:
     """A masked-diffusion model and a smaller causal guide for the sums, into folder/sums-SEED-dlm and -guide."""
     from tokenry.decoding.diffusion_training import diffusion_loss, masked_draw, tiny_diffusion
     from tokenry.models.batches import draw
@@ -80,6 +86,23 @@ def train_sums(seed: int, folder: Path, *, steps: int = 1500, guide_steps: int =
         result = fit(lm.model, drawn, diffusion_loss, steps=steps, config=how, label="sums")
         print(f"sums {seed}: {result.cpu_seconds:.0f} CPU s, {last(result):.4f} nats", flush=True)
         lm.save(folder, overwrite=True)
+
+
+def train_stories(seed: int, folder: Path, *, steps: int = 1500, guide_steps: int = 500) -> None:
+    """A masked-diffusion model and a guide of half its size for the stories, into folder/stories-SEED-dlm and -guide."""
+    from tokenry.core.tables import texts
+    from tokenry.data import demo_model, demo_text
+    from tokenry.decoding.diffusion_training import trained_diffusion
+    from tokenry.models.lm import LM
+    from tokenry.models.tiny import trained_tiny
+
+    vocab, stories = LM.open(demo_model()).vocab, list(texts(str(demo_text("stories"))))
+    make = {"guide": (trained_tiny, {"steps": guide_steps, "width": 64, "layers": 2}),
+            "dlm": (trained_diffusion, {"steps": steps, "width": 96, "layers": 3})}  # fmt: skip
+    for name, (train, how) in make.items():
+        if not (folder / f"stories-{seed}-{name}" / "config.json").is_file():
+            lm = train(stories, vocab, length=64, batch_size=32, rate=4e-3, seed=seed, **how)
+            lm.save(folder / f"stories-{seed}-{name}", overwrite=True)
 
 
 def last(result) -> float:
