@@ -1,11 +1,11 @@
-"""What faster diffusion decoding costs in quality: right answers to sums, bits per byte of stories under their own law.
+"""What faster diffusion decoding costs in quality: valid texts of a made-up language, bits per byte of stories.
 
     python bench/diffusion.py --out bench/results/diffusion.json
 
-Trains its models at the first call (about 10 CPU minutes; `--seeds 0` a third) and keeps them in the bench cache.
-Sums: share of wholly right answers on problems that were not trained on, over seeds of training; passes, places
-computed and tokens a second on single rows. Stories: bits per byte of sampled text under stories260K, from which the
-training texts were drawn, beside fresh samples of stories260K itself; and how varied the text is.
+Trains its models at the first call (about 10 CPU minutes) and keeps them in the bench cache. Language: share of wholly
+valid texts over seeds of language and training; passes, places computed and tokens a second on single rows. Stories:
+bits per byte of sampled text under stories260K, from which the training texts were drawn, beside fresh samples of
+stories260K itself; and how varied the text is.
 """
 
 import argparse
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from corpus import cache_folder
-from diffusion_worlds import MODULUS, N_DIGITS, SUM_ANSWER, problems, train_stories, train_sums, unseen
+from diffusion_worlds import NEW, PROMPT, Language, train_language, train_stories
 
 from tokenry.core.intervals import bootstrap_interval, ratio_interval
 from tokenry.decoding.diffusion import DiffusionSpec, diffuse
@@ -31,7 +31,9 @@ from tokenry.decoding.diffusion_unmasking import Counted, EntropyBound, Threshol
 from tokenry.decoding.sampling import Settings
 from tokenry.models.lm import LM
 
-BLOCK, STORY = 12, {"prompt": 16, "new": 32, "block": 16}
+BLOCK, SAMPLING = 16, Settings(max_new_tokens=NEW, temperature=0.2, top_p=0.95, seed=3)
+"""Sampling as in the scripts of the paper."""
+STORY = {"prompt": 16, "new": 32, "block": 16}
 CACHES = {
     "none": None,
     "refresh each step": Freeze(refresh=1),
@@ -67,60 +69,52 @@ def n_steps(found) -> list[int]:
     return [len(set(row)) for row in found.uncovered_at]
 
 
-def sums_row(lm: LM, make, freeze, tests: list, *, n_timed: int) -> dict:
-    """Quality over a batch; cost over single rows (places, guide tokens and seconds cannot be told apart in a batch)."""
-    encode = lm.vocab.encode
-    prompts, truth = (encode([one[at] for one in tests]) for at in (0, 1))
-    spec, asked = (
-        DiffusionSpec.of(lm),
-        {"settings": Settings(max_new_tokens=SUM_ANSWER), "block": BLOCK, "freeze": freeze},
-    )
-    found = diffuse(lm, [row.tolist() for row in prompts], spec, unmask=make(), **asked)
-    right = [new == row.tolist() for new, row in zip(found.ids, truth, strict=True)]
+def language_row(lm: LM, make, freeze, prompts: list, *, language: Language, n_timed: int) -> dict:
+    """Quality over a batch; cost over single rows (a batch shares places, guide tokens and seconds)."""
+    spec, asked = DiffusionSpec.of(lm), {"settings": SAMPLING, "block": BLOCK, "freeze": freeze}
+    found = diffuse(lm, prompts, spec, unmask=make(), **asked)
+    valid = [language.is_valid(lm.vocab.decode([*a, *b])) for a, b in zip(prompts, found.ids, strict=True)]
     costs, way, started = [], make(), time.process_time()
     for prompt in prompts[:n_timed]:
-        costs.append(diffuse(lm, [prompt.tolist()], spec, unmask=way, **asked).cost)
+        costs.append(diffuse(lm, [prompt], spec, unmask=way, **asked).cost)
     seconds = time.process_time() - started
     return {
-        "right": right, "steps": n_steps(found), "places": [cost.n_computed for cost in costs],
+        "valid": valid, "steps": n_steps(found), "places": [cost.n_computed for cost in costs],
         "passes": [cost.n_forwards for cost in costs], "full": [cost.n_full for cost in costs],
         "guide_tokens": getattr(way, "n_tokens", 0) / n_timed, "guide_passes": getattr(way, "n_forwards", 0) / n_timed,
-        "tokens_per_cpu_second": n_timed * SUM_ANSWER / seconds,
+        "tokens_per_cpu_second": n_timed * NEW / seconds,
     }  # fmt: skip
 
 
-def sums(folder: Path, seeds: list[int], n: int, n_timed: int, report) -> dict:
-    """{way: {cache: row}}: every way without a cache, three ways with every cache."""
+def languages(folder: Path, seeds: list[int], *, n: int, n_timed: int, keep) -> None:
+    """{way: {cache: rows}}: every way without a cache, three ways with every cache."""
     out: dict = {}
     for seed in seeds:
-        train_sums(seed, folder)
-        lm, guide = LM.open(folder / f"sums-{seed}-dlm"), LM.open(folder / f"sums-{seed}-guide")
-        tests = unseen(n, 1000 + seed, problems(8000, seed))
-        greedy = [guide.generate(prompt, max_new_tokens=SUM_ANSWER) == prompt + answer for prompt, answer in tests[:20]]
-        out.setdefault("guide alone", {}).setdefault("right", []).append(float(np.mean(greedy)))
+        train_language(seed, folder)
+        lm, guide = LM.open(folder / f"language-{seed}-dlm"), LM.open(folder / f"language-{seed}-guide")
+        language = Language(seed)
+        prompts = [row[:PROMPT].tolist() for row in lm.vocab.encode(language.texts(n, 1000 + seed))]
         for name, make in ways(guide).items():
             cached = name in ("one a step", "threshold 0.9", "guided, argmax")
             for cache, freeze in CACHES.items() if cached else [("none", None)]:
-                row = sums_row(lm, make, freeze, tests, n_timed=n_timed)
+                row = language_row(lm, make, freeze, prompts, language=language, n_timed=n_timed)
                 out.setdefault(name, {}).setdefault(cache, []).append(row)
-                print(f"{seed} {name} / {cache}: {np.mean(row['right']):.3f} right, {np.mean(row['steps']):.1f} steps, "
+                print(f"{seed} {name} / {cache}: {np.mean(row['valid']):.3f} valid, {np.mean(row['steps']):.1f} steps, "
                       f"{np.mean(row['places']):.0f} places, {row['tokens_per_cpu_second']:.0f} tokens/CPU s",
                       file=sys.stderr, flush=True)  # fmt: skip
-        report(out)
-    return out
+        keep(out)
 
 
 def summed(rows: list[dict]) -> dict:
-    """Over seeds: shares with their spread, and costs a problem."""
-    shares = [float(np.mean(row["right"])) for row in rows]
-    flat = {key: np.concatenate([row[key] for row in rows]) for key in ("steps", "places", "passes", "full")}
+    """Over seeds: the share of valid texts with an interval over texts and its value for each seed, and mean costs."""
+    flat = {key: np.concatenate([row[key] for row in rows]) for key in ("valid", "steps", "places", "passes", "full")}
+    single = ("guide_tokens", "guide_passes", "tokens_per_cpu_second")
     return {
-        "right": vars(bootstrap_interval(np.concatenate([row["right"] for row in rows]).astype(float))),
-        "right_by_seed": shares,
+        "valid": vars(bootstrap_interval(flat.pop("valid").astype(float))),
+        "valid_by_seed": [float(np.mean(row["valid"])) for row in rows],
         **{key: float(values.mean()) for key, values in flat.items()},
-        **{key: float(np.mean([row[key] for row in rows]))
-           for key in ("guide_tokens", "guide_passes", "tokens_per_cpu_second")},
-    }  # fmt: skip
+        **{key: float(np.mean([row[key] for row in rows])) for key in single},
+    }
 
 
 def story_samples(judge: LM, n: int, seed: int) -> torch.Tensor:
@@ -190,15 +184,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--models", type=Path, default=cache_folder() / "diffusion", help="where trained models lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--n", type=int, default=200, help="problems a seed, and stories")
-    parser.add_argument("--timed", type=int, default=10, help="problems a seed that costs are measured on")
-    parser.add_argument("--only", choices=["sums", "stories"])
+    parser.add_argument("--n", type=int, default=200, help="texts a seed, and stories")
+    parser.add_argument("--timed", type=int, default=10, help="texts a seed that costs are measured on")
+    parser.add_argument("--only", choices=["language", "stories"])
     chosen = parser.parse_args()
     chosen.models.mkdir(parents=True, exist_ok=True)
     result: dict = {
         "command": "python bench/diffusion.py " + " ".join(sys.argv[1:]),
         "machine": f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}",
-        "task": f"{N_DIGITS} digits modulo {MODULUS}, answers of {SUM_ANSWER} tokens, blocks of {BLOCK}",
+        "texts": f"{PROMPT} + {NEW} characters, blocks of {BLOCK}, temperature 0.2, top-p 0.95",
         "n": chosen.n, "seeds": chosen.seeds,
     }  # fmt: skip
 
@@ -207,18 +201,17 @@ def main() -> None:
             chosen.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
     def keep(rows: dict) -> None:
-        result["sums"] = {
-            name: found if name == "guide alone" else {cache: summed(each) for cache, each in found.items()}
-            for name, found in rows.items()
+        result["language"] = {
+            name: {cache: summed(each) for cache, each in found.items()} for name, found in rows.items()
         }
         write()
 
     if chosen.only != "stories":
-        sums(chosen.models, chosen.seeds, chosen.n, chosen.timed, keep)
-    if chosen.only != "sums":
+        languages(chosen.models, chosen.seeds, n=chosen.n, n_timed=chosen.timed, keep=keep)
+    if chosen.only != "language":
         result["stories"] = {"n": chosen.n, **stories(chosen.models, chosen.n, 5)}
     write()
-    print(json.dumps({key: value for key, value in result.items() if key not in ("sums", "stories")}))
+    print(json.dumps({key: value for key, value in result.items() if key not in ("language", "stories")}))
 
 
 if __name__ == "__main__":
