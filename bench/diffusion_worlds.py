@@ -1,4 +1,4 @@
-"""Two worlds with known truth for bench/diffusion.py: a made-up language (is the text valid?) and stories of a known law.
+"""Two worlds of known truth for bench/diffusion.py: a made-up language (is the text valid?), stories of a known law.
 
 Language: 24 words of three to five letters, each followed by one of three others, all equally likely. Within a word the
 letters follow from its beginning and may be written at once; where a word begins there is a choice, and letters of two
@@ -11,6 +11,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ class Language:
         *whole, cut = text.split(" ")
         if not all(word in self.after for word in whole):
             return False
-        if not all(other in self.after[one] for one, other in zip(whole, whole[1:], strict=False)):
+        if not all(other in self.after[one] for one, other in pairwise(whole)):
             return False
         return any(word.startswith(cut) for word in (self.after[whole[-1]] if whole else self.words))
 

@@ -208,6 +208,7 @@ def test_every_place_is_written_once_block_after_block(n_new, block, seed, per_s
         ({"prompts": [[1]], "settings": Settings(max_new_tokens=500)}, "Ask for fewer tokens"),
         ({"prompts": [[1]], "settings": Settings(processors=lambda ids, logits: logits)}, "processors"),
         ({"prompts": [[1]], "block": 0}, "block=0"),
+        ({"prompts": [[1]], "model": tiny("llama"), "freeze": Freeze(refresh="block", suffix=True)}, "suffix=True"),
         ({"prompts": [[1], [1, 2]], "model": tiny("llama")}, "does not look both ways"),
     ],
 )

@@ -132,6 +132,8 @@ def test_code_of_a_folder_runs_only_when_it_is_allowed(capsys, own, folder):
         (["unmask=guided"], "without a guide"),
         (["unmask=treshold"], "Did you mean 'threshold'"),
         (["unmask=threshold:x"], "no number"),
+        (["refresh=2"], "with cache=none"),
+        (["cache=dual", "refresh=2"], "refresh='block'"),
         (["cache=blok"], "Did you mean 'block'"),
         (["mask=9999"], "mask id 9999"),
         (["blocks=3"], "Did you mean 'block'"),

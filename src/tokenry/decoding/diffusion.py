@@ -117,6 +117,8 @@ class _Run:
         self.generator = torch.Generator().manual_seed(settings.seed)
 
     def go(self, unmask: Unmask, freeze: Freeze | None) -> Diffused:
+        if freeze is not None and freeze.suffix and not sees_later_tokens(self.model):
+            raise ValueError("suffix=True on a model that does not look at later tokens; need one that does.")
         started, step = time.perf_counter(), 0
         runner = Runner(self.model, pads=self.pads, cached=freeze is not None)
         for start in range(self.n_prompt, self.end, self.block):

@@ -93,7 +93,7 @@ class Runner:
         self.kept: list[int] = []
         self.n_forwards = self.n_full = self.n_computed = 0
         parameters = inspect.signature(model.forward).parameters
-        self._cuts_head = "logits_to_keep" in parameters
+        self._cuts_head, self._takes_cache = "logits_to_keep" in parameters, "use_cache" in parameters
         self._cache_name = next((name for name in ("cache", "past_key_values") if name in parameters), "")
         self._cache = GrowingCache() if cached else None
         device = model.get_input_embeddings().weight.device
@@ -118,8 +118,10 @@ class Runner:
         row_of = {place: row for row, place in enumerate(computed)}
         rows_L = torch.tensor([row_of[place] for place in places], device=ids_BT.device)
         settings: dict[str, object] = {"logits_to_keep": rows_L} if self._cuts_head else {}
+        if self._takes_cache:
+            settings["use_cache"] = self.cached
         if self.cached:
-            settings |= {"use_cache": True, self._cache_name: self._cache, "position_ids": computed_Q[None]}
+            settings |= {self._cache_name: self._cache, "position_ids": computed_Q[None]}
         if self._pads_B is not None:
             keys_K = torch.tensor([*self.kept, *computed], device=ids_BT.device)
             settings["attention_mask"] = self._pad_mask(keys_K, len(computed))

@@ -1,7 +1,8 @@
 """The strategy `diffusion`: open a masked-diffusion model, continue prompts with it, and say what it cost."""
 
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -30,11 +31,11 @@ UNMASKING: dict[str, Callable] = {
 }
 """What a step uncovers: name -> (amount or None) -> Unmask."""
 CACHES: dict[str, Callable] = {
-    "none": lambda **how: None,
+    "none": lambda refresh, **how: _nothing_kept(refresh),
     "prompt": lambda **how: Freeze(unit="prompt", **how),
     "block": lambda **how: Freeze(unit="block", **how),
     "token": lambda **how: Freeze(unit="token", **how),
-    "dual": lambda **how: Freeze(unit="block", suffix=True, **{**how, "refresh": "block"}),
+    "dual": lambda refresh, **how: Freeze(unit="block", suffix=True, refresh=refresh or "block", **how),
 }
 """What is kept from step to step: name -> Freeze, or None."""
 
@@ -59,6 +60,7 @@ class Diffusion:
     shift: bool | None = None
     own_code: bool = False
     name: str = "diffusion"
+    _probed: weakref.WeakSet = field(default_factory=weakref.WeakSet, repr=False)
 
     def open(self, source: object, *, device: str | None = None, dtype: str | torch.dtype | None = None) -> LM:
         """Open a model for this strategy; the guide, if any, goes to the same device."""
@@ -96,15 +98,16 @@ class Diffusion:
             ValueError: a causal model, no mask token, or a guide of another vocabulary.
         """
         spec = DiffusionSpec.of(lm, mask=self.mask, shift=self.shift)
-        if not sees_later_tokens(lm.model):
+        if lm.model not in self._probed and not sees_later_tokens(lm.model):
             raise ValueError(
                 f"{lm.name} does not look at later tokens, so it cannot fill hidden ones; need a model trained by "
                 "masked diffusion. A causal model writes by --strategy plain."
             )
+        self._probed.add(lm.model)
         if isinstance(self.unmask, Guided):
-            guide = self.unmask.guide
-            if not isinstance(guide, LM):
-                self.unmask = replace(self.unmask, guide=LM.open(guide, device=str(lm.device), dtype=lm.model.dtype))
+            if not isinstance(self.unmask.guide, LM):
+                guide = LM.open(self.unmask.guide, device=str(lm.device), dtype=lm.model.dtype)
+                self.unmask = replace(self.unmask, guide=guide)
             check_same_vocabulary(lm.vocab, self.unmask.guide.vocab)
         return spec
 
@@ -164,6 +167,11 @@ def _amount(text: str, whole: str) -> float | None:
         return float(text) if text else None
     except ValueError:
         raise ValueError(f"unmask={whole}: {text!r} is no number; need one, as in threshold:0.9.") from None
+
+
+def _nothing_kept(refresh: object) -> None:
+    if refresh is not None:
+        raise ValueError(f"refresh={refresh} with cache=none, which keeps nothing; need cache=block or another.")
 
 
 def _named(name: str, known: dict[str, Callable], kind: str) -> Callable:
