@@ -71,7 +71,7 @@ def n_steps(found) -> list[int]:
 
 def language_row(lm: LM, make, freeze, prompts: list, *, language: Language, n_timed: int) -> dict:
     """Quality over a batch; cost over single rows (a batch shares places, guide tokens and seconds)."""
-    spec, asked = DiffusionSpec.of(lm), {"settings": SAMPLING, "block": BLOCK, "freeze": freeze}
+    spec, asked = DiffusionSpec.of(lm, shift=True), {"settings": SAMPLING, "block": BLOCK, "freeze": freeze}
     found = diffuse(lm, prompts, spec, unmask=make(), **asked)
     valid = [language.is_valid(lm.vocab.decode([*a, *b])) for a, b in zip(prompts, found.ids, strict=True)]
     costs, way, started = [], make(), time.process_time()
@@ -151,7 +151,7 @@ def stories(folder: Path, n: int, seed: int) -> dict:
     samples = story_samples(judge, n, seed)
     prompts = samples[:, : 1 + STORY["prompt"]].tolist()
     settings = Settings(max_new_tokens=STORY["new"], temperature=1.0, seed=seed, n_tokens=judge.vocab.size)
-    out, spec = {}, DiffusionSpec.of(lm)
+    out, spec = {}, DiffusionSpec.of(lm, shift=True)
 
     def note(name: str, rows: list[list[int]], **costs: float) -> None:
         bits, n_bytes, distinct = judged(judge, rows)

@@ -63,52 +63,54 @@ def byte_vocab():
     return train(Language(0).texts(20, 0), kind="byte", specials=SPECIALS)
 
 
-def train_language(seed: int, folder: Path, *, steps: int = 900, guide_steps: int = 300, n: int = 4000) -> None:
-    """A masked-diffusion model and a smaller causal guide of a language, into folder/language-SEED-dlm and -guide."""
-    from tokenry.decoding.diffusion_training import diffusion_loss, masked_draw, tiny_diffusion
-    from tokenry.models.batches import Packs, draw
-    from tokenry.models.tiny import tiny_llama
-    from tokenry.models.training import FitConfig, fit
+def train_language(seed: int, folder: Path, *, n: int = 4000) -> None:
+    """The models of a language, into folder/language-SEED-dlm and -guide."""
+    from tokenry.models.batches import Packs
 
     vocab = byte_vocab()
     ids = np.stack(vocab.encode(Language(seed).texts(n, seed))).astype(np.uint16)
     owners = np.broadcast_to(np.arange(n, dtype=np.int32)[:, None], ids.shape).copy()
     packs = Packs(ids, np.ones(ids.shape, dtype=bool), owners)
-    mask, batch = vocab.specials["mask"], {"batch_size": 32, "seed": seed}
-    make = {
-        "guide": lambda: tiny_llama(vocab, seed=seed + 100, width=48, layers=2, positions=64),
-        "dlm": lambda: tiny_diffusion(vocab, seed=seed, width=80, layers=3, positions=64),
-    }
-    how = {
-        "guide": {"batches": draw(packs, **batch), "steps": guide_steps},
-        "dlm": {"batches": masked_draw(packs, mask=mask, **batch), "loss": diffusion_loss, "steps": steps},
-    }
-    for name in make:
-        if not (folder / f"language-{seed}-{name}" / "config.json").is_file():
-            lm = make[name]()
-            config = FitConfig(rate=5e-3, warmup=40, seed=seed)
-            result = fit(lm.model, **how[name], config=config, label=name)
-            print(f"language {seed} {name}: {result.cpu_seconds:.0f} CPU s, {curve(result)}", flush=True)
-            lm.save(folder / f"language-{seed}-{name}", overwrite=True)
+    train_pair(folder / f"language-{seed}", packs, vocab, steps=(300, 900), guide_width=48, width=80, seed=seed)
 
 
-def train_stories(seed: int, folder: Path, *, steps: int = 1500, guide_steps: int = 500) -> None:
-    """A masked-diffusion model and a smaller guide for the stories, into folder/stories-SEED-dlm and -guide."""
+def train_stories(seed: int, folder: Path) -> None:
+    """The models of the stories, into folder/stories-SEED-dlm and -guide."""
     from tokenry.core.tables import texts
     from tokenry.data import demo_model, demo_text
-    from tokenry.decoding.diffusion_training import trained_diffusion
+    from tokenry.models.batches import pack, tokenise
     from tokenry.models.lm import LM
-    from tokenry.models.tiny import trained_tiny
 
-    vocab, stories = LM.open(demo_model()).vocab, list(texts(str(demo_text("stories"))))
-    make = {
-        "guide": (trained_tiny, {"steps": guide_steps, "width": 64, "layers": 2}),
-        "dlm": (trained_diffusion, {"steps": steps, "width": 96, "layers": 3}),
-    }
-    for name, (train, how) in make.items():
-        if not (folder / f"stories-{seed}-{name}" / "config.json").is_file():
-            lm = train(stories, vocab, length=64, batch_size=32, rate=4e-3, seed=seed, **how)
-            lm.save(folder / f"stories-{seed}-{name}", overwrite=True)
+    lm = LM.open(demo_model())
+    packs = pack(tokenise(lm.vocab, texts(str(demo_text("stories")))), length=64, bos=lm.bos)
+    train_pair(folder / f"stories-{seed}", packs, lm.vocab, steps=(500, 1000), guide_width=64, width=96, seed=seed)
+
+
+def train_pair(name: Path, packs, vocab, *, steps: tuple[int, int], guide_width: int, width: int, seed: int) -> None:
+    """A masked-diffusion model and a smaller causal guide of the same texts, trained unless they are there.
+
+    The diffusion model is made from a causal one, as Dream was: predictions stay one place to the left.
+    """
+    from tokenry.decoding.diffusion_training import diffusion_loss, look_both_ways, masked_draw
+    from tokenry.models.batches import draw
+    from tokenry.models.tiny import tiny_llama
+    from tokenry.models.training import FitConfig, fit
+
+    if Path(f"{name}-dlm", "config.json").is_file():
+        return
+    mask = vocab.specials.get("mask", vocab.size)
+    batch, config = {"batch_size": 32, "seed": seed}, FitConfig(rate=5e-3, warmup=40, seed=seed)
+    guide = tiny_llama(vocab, seed=seed + 100, width=guide_width, layers=2)
+    lm = tiny_llama(vocab, seed=seed, width=width, layers=3, rows=max(vocab.size, mask + 1))
+    for what, model in (("guide", guide), ("causal", lm)):
+        result = fit(model.model, draw(packs, **batch), steps=steps[0], config=config, label=what)
+        print(f"{name.name} {what}: {result.cpu_seconds:.0f} CPU s, {curve(result)}", flush=True)
+    guide.save(f"{name}-guide", overwrite=True)
+    look_both_ways(lm.model, mask=mask)
+    drawn = masked_draw(packs, mask=mask, shift=True, **batch)
+    result = fit(lm.model, drawn, diffusion_loss, steps=steps[1], config=config, label="dlm")
+    print(f"{name.name} dlm: {result.cpu_seconds:.0f} CPU s, {curve(result)}", flush=True)
+    lm.save(f"{name}-dlm", overwrite=True)
 
 
 def curve(result) -> list[float]:
@@ -116,12 +118,3 @@ def curve(result) -> list[float]:
     key = "masked_nats" if "masked_nats" in result.history[0] else "loss"
     parts = np.array_split([entry[key] for entry in result.history], 10)
     return [round(float(part.mean()), 3) for part in parts]
-
-
-if __name__ == "__main__":
-    import sys
-
-    target = Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
-    for number in map(int, sys.argv[2:]):
-        train_language(number, target)

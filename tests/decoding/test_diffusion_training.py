@@ -67,6 +67,16 @@ def test_only_learned_places_of_whole_sequences_are_hidden():
         assert all(torch.equal(value, drawn(step)[key]) for key, value in batch.items())
 
 
+def test_shifted_labels_stand_one_place_before_their_token():
+    packs = packs_of(np.arange(40).reshape(4, 10), [True] * 10)
+    plain, shifted = (masked_draw(packs, mask=99, batch_size=4, shift=shift)(0) for shift in (False, True))
+    assert not (shifted["input_ids"][:, 0] == 99).any()
+    assert torch.equal(shifted["input_ids"][:, 1:], plain["input_ids"][:, 1:])
+    assert torch.equal(shifted["labels"][:, :-1], plain["labels"][:, 1:])
+    assert (shifted["labels"][:, -1] == NOT_LEARNED).all()
+    assert (plain["n_places"] - shifted["n_places"] == 1).all()
+
+
 def test_a_model_is_made_to_look_both_ways_and_saved_so(tmp_path):
     lm = tiny_diffusion(byte_level(), spread=0.25)
     assert DiffusionSpec.of(lm).mask == lm.vocab.size == lm.model.config.mask_token_id

@@ -45,7 +45,13 @@ def look_both_ways(model: nn.Module, *, mask: int) -> nn.Module:
 
 
 def masked_draw(
-    packs: Packs, *, mask: int, batch_size: int, seed: int = 0, device: str | torch.device = "cpu"
+    packs: Packs,
+    *,
+    mask: int,
+    batch_size: int,
+    shift: bool = False,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Callable[[int], Batch]:
     """A function from step to batch: whole sequences, each with its own rate t of masks, t spread evenly over (0, 1].
 
@@ -55,6 +61,8 @@ def masked_draw(
         packs: sequences of one length.
         mask: id that hides a token.
         batch_size: B.
+        shift: labels stand one place before their token, as a model made from a causal one keeps them (Dream); the
+            first place is then never hidden.
         seed: of order, rates and masks; a batch is fixed by seed and step.
         device: where the tensors go.
 
@@ -70,13 +78,15 @@ def masked_draw(
 
     def batch(step: int) -> Batch:
         rows = whole[rows_of(step)]
-        ids_BT, open_BT = packs.ids[rows].astype(np.int64), packs.learned[rows]
+        ids_BT, open_BT = packs.ids[rows].astype(np.int64), packs.learned[rows].copy()
+        open_BT[:, 0] &= not shift
         generator = np.random.default_rng([seed, step, 1])
         rates_B = 1 - (generator.random() + np.arange(batch_size) / batch_size) % 1
         hidden_BT = open_BT & (generator.random(ids_BT.shape) < rates_B[:, None])
+        labels_BT = np.where(hidden_BT, ids_BT, NOT_LEARNED)
         found = {
             "input_ids": torch.from_numpy(np.where(hidden_BT, mask, ids_BT)),
-            "labels": torch.from_numpy(np.where(hidden_BT, ids_BT, NOT_LEARNED)),
+            "labels": torch.from_numpy(np.roll(labels_BT, -1, axis=1) if shift else labels_BT),
             "rates": torch.from_numpy(rates_B),
             "n_places": torch.from_numpy(open_BT.sum(1)),
         }
