@@ -116,6 +116,29 @@ def summed(rows: list[dict]) -> dict:
     }
 
 
+def speed(n_prompt: int = 384, n_new: int = 64, repeats: int = 3) -> dict:
+    """Processor seconds of a model with random weights (11 million parameters) with and without a frozen prefix."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=2000, hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
+        num_key_value_heads=6, initializer_range=0.1,
+    )  # fmt: skip
+    config.is_causal = False
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    prompt = np.random.default_rng(0).integers(0, 1999, n_prompt).tolist()
+    asked = {"settings": Settings(max_new_tokens=n_new), "unmask": Counted(4), "block": BLOCK}
+    seconds: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        for cache in ("none", "block, delayed"):
+            started = time.process_time()
+            diffuse(model, [prompt], DiffusionSpec(1999), freeze=CACHES[cache], **asked)
+            seconds.setdefault(cache, []).append(time.process_time() - started)
+    ratios = np.divide(seconds["none"], seconds["block, delayed"])
+    return {"prompt": n_prompt, "new": n_new, "seconds": seconds, "ratio": vars(bootstrap_interval(ratios))}
+
+
 def judged(judge: LM, rows: list[list[int]]) -> list[float]:
     """Bits a byte of the new part of each row under the judge (a token is a byte)."""
     ids = torch.tensor(rows)
@@ -153,6 +176,7 @@ def main() -> None:
         result["seeds_done"] = len(rows["one a step"]["none"])
         write()
 
+    result["speed"] = speed()
     languages(chosen.models, chosen.seeds, n=chosen.n, n_timed=chosen.timed, keep=keep)
     print(json.dumps({key: value for key, value in result.items() if key != "language"}))
 
