@@ -61,7 +61,8 @@ class Choice:
         cap: at most so much of each value of `per`.
         repeat: where a value has less than its quota, repeat its documents.
         temperature: sample with p ~ exp(score / temperature) instead of taking the best.
-        noisy: take the score as a probability and keep by the noisy threshold with this alpha.
+        noisy: take the score as a probability and keep by the noisy threshold with this alpha; of what passes, any
+            within the budget.
         seed: of ties and draws.
     """
 
@@ -212,10 +213,7 @@ def decide(
     Returns:
         copies_N: int64.
     """
-    score_N = np.asarray(score_N, np.float64)
-    if choice.noisy is not None:
-        return noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed)
-    utility_N = _utility(score_N, size_N, cell_N, choice)
+    utility_N = _utility(np.asarray(score_N, np.float64), size_N, cell_N, choice)
     budget = choice.budget
     if choice.share is not None:
         budget = choice.share * float(size_N[~np.isnan(utility_N)].sum())
@@ -232,9 +230,13 @@ def decide(
 
 
 def _utility(score_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, choice: Choice) -> np.ndarray:
-    """The score with the noise of a temperature, NaN beyond the cap of a cell."""
+    """The score with the noise of a temperature or of a draw, NaN for what is not drawn or beyond the cap of a cell."""
     utility_N = score_N
-    if choice.temperature is not None:
+    if choice.noisy is not None:
+        # What passes the draw is as good as any other: a budget, a share or a cap takes of it by chance.
+        chance_N = np.random.default_rng([choice.seed, 1]).random(len(score_N))
+        utility_N = np.where(noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed) > 0, chance_N, np.nan)
+    elif choice.temperature is not None:
         utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
     if choice.cap is not None:
         within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
@@ -259,6 +261,10 @@ class _Plan:
             raise ValueError(f"share={choice.share}; need a number above 0 and at most 1.")
         if (choice.temperature is not None or choice.noisy is not None) and choice.score is None:
             raise ValueError("sampling by score without a score. Give one: --score quality.score.")
+        if choice.temperature is not None and choice.noisy is not None:
+            raise ValueError("a temperature and a noisy threshold; give one of them.")
+        if choice.cap is not None and (choice.quota != "proportional" or choice.repeat):
+            raise ValueError("a cap with a quota or with repeats; a cap bounds each value alone. Give one of them.")
         if (choice.cap is not None or choice.repeat or choice.quota != "proportional") and choice.per is None:
             raise ValueError("a quota or cap without the column it goes by. Give one: --per source.")
         if choice.repeat and choice.budget is None:
@@ -360,10 +366,12 @@ def _outcomes(
 ) -> np.ndarray:
     """The place in `OUTCOMES` of each document that holds the rules."""
     place = {name: number for number, name in enumerate(OUTCOMES)}
-    outcome_N = np.full(len(score_N), place[BUDGET if choice.noisy is None else NOISE])
-    if choice.noisy is None and choice.per is not None:
-        if choice.cap is not None:
-            outcome_N[np.isnan(_utility(score_N, size_N, cell_N, choice))] = place[CAP]
+    outcome_N = np.full(len(score_N), place[BUDGET])
+    if choice.cap is not None:
+        outcome_N[np.isnan(_utility(score_N, size_N, cell_N, choice))] = place[CAP]
+    if choice.noisy is not None:
+        outcome_N[noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed) == 0] = place[NOISE]
+    if choice.per is not None:
         outcome_N[cell_N < 0] = place[NO_CELL]
     outcome_N[np.isnan(score_N)] = place[NO_SCORE]
     outcome_N[copies_N > 0] = place[KEPT]
