@@ -7,10 +7,11 @@ Each seed draws a world of its own. Pool: pieces of about 1,500 bytes of seven l
 document's `source`), and planted noise: English and Python with their words shuffled, English with the same boilerplate
 in every document, English documents copied word for word. Target: English and Python that is not in the pool; one half
 is shown to the selectors that want a target, the models are tested on the other. Every selector keeps a tenth of the
-pool in tokens (what DataComp-LM keeps), and a small Llama reads four times as many tokens of it (up to which repeats
-are worth nearly as much as new text, arXiv 2305.16264). Controls: `random`, a second draw of it (how far chance alone
-goes), `full` (the whole pool for the same steps); `labels` cheats, it knows which documents are clean text of the
-target's kind. Differences are paired: the model, the order of batches and the world of a seed are the same for all.
+pool in tokens (what DataComp-LM keeps), and a small Llama reads it twice (repeats up to four are worth nearly as much
+as new text, arXiv 2305.16264; two, to end within an hour of one core). Controls: `random`, a second draw of it (how far
+chance alone goes), `full` (the whole pool for the same steps); `labels` cheats, it knows which documents are clean text
+of the target's kind. Differences are paired: the model, the order of batches and the world of a seed are the same for
+all.
 
 Written run by run to bench/results/selection.json; a complete seed is not run again, `--page` writes
 docs/results/selectors.md from complete seeds.
@@ -48,7 +49,7 @@ BOILERPLATE = (
 ) * 6
 LABEL_BYTES, NOISE_BYTES, TARGET_BYTES, DOCUMENT_BYTES = 300_000, 200_000, 60_000, 1500
 SHAPE, LENGTH, BATCH, RATE, SIZE = {"width": 96, "layers": 2}, 128, 16, 5e-3, 2048
-SHARE, EPOCHS = 0.1, 4
+SHARE, EPOCHS = 0.1, 2
 UNIQUE = "missing(dedup.minhash.duplicate_of)"
 PIECES = {"clusters": 30}  # about the root of half the documents
 METHODS = {
@@ -193,6 +194,7 @@ class World:
     def quotas(self) -> dict[str, dict[str, float] | str]:
         """Shares of the sources by each way that sets them."""
         from selection_weights import doge, doremi
+
         from tokenry.corpora.mixtures import temperature_weights
 
         sources = np.array([row["source"] for row in self.rows])

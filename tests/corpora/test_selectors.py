@@ -105,7 +105,7 @@ def test_what_was_measured_is_taken_again_and_not_under_another_setting(world, t
     again = measure(world / "in", "dsir", tmp_path / "u", means=target, engine=ENGINE)
     assert again.parts[0].stat().st_mtime_ns == stamp
     other = Means(targets=target.targets, options={"buckets": 500})
-    with pytest.raises(FileExistsError, match="measured otherwise"):
+    with pytest.raises(FileExistsError, match="measured with other settings"):
         measure(world / "in", "dsir", tmp_path / "u", means=other, engine=ENGINE)
 
 

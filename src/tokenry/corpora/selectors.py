@@ -7,6 +7,7 @@ wants another mechanism measures once and writes the score by hand.
 Paper: A Survey on Data Selection for Language Models (arXiv 2402.16827), sections 2 and 3.
 """
 
+import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +28,7 @@ __all__ = [
     "Selector",
     "finished",
     "measure",
+    "number",
     "open_selector",
     "optional",
     "select_by",
@@ -66,8 +68,9 @@ class Means:
 
     def key(self) -> str:
         """Changes with a setting, or with the files that are named."""
-        paths = [*self.targets, self.model, self.reference, self.encoder, self.classifier]
-        return fingerprint(asdict(self), [None if path is None else _stamps(str(path)) for path in paths])
+        models = [self.model, self.reference, self.encoder, self.classifier]
+        targets = _stamps(list(self.targets)) if self.targets else []
+        return fingerprint(asdict(self), targets, [None if one is None else _files(one) for one in models])
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Job:
 
     Attributes:
         source: documents.
-        out: the sidecar to make; models that are trained on the way are kept in `OUT.model`.
+        out: the sidecar to make.
         means: see there.
         reading: how documents are read.
         engine: what runs over them.
@@ -141,8 +144,20 @@ class Job:
 
     @property
     def model(self) -> Path:
-        """Where what is learnt on the way is kept."""
-        return Path(f"{self.out}.model")
+        """Where what is learnt on the way is kept: `OUT.model` in the end. Till then the key is in its name, so that
+        what another job left behind is not taken for it."""
+        return self.hidden(f"model-{self.key[:16]}")
+
+    @property
+    def embedding(self) -> Path:
+        """The sidecar of vectors: `OUT.embedding` in the end."""
+        return self.hidden(f"embedding-{self.key[:16]}")
+
+    def show(self) -> None:
+        """Give what was learnt its name."""
+        for hidden, name in ((self.model, "model"), (self.embedding, "embedding")):
+            if hidden.exists():
+                hidden.rename(f"{self.out}.{name}")
 
     def map(
         self, function: Callable, out: Path | None = None, *, setup: Callable | None = None, columns: tuple = ()
@@ -226,13 +241,23 @@ def measure(
     target = Path(out)
     check_folder(target.parent)
     options = {**selector.options, **means.options}
-    key = fingerprint("selector", 1, selector.name, options, means.key(), reading.text)
+    key = fingerprint("selector", 2, selector.name, options, means.key(), reading.text, _stamps(source))
+    job = Job(source, target, means, reading, open_engine(engine), key, options)
     if target.exists():
-        if read_mapped(target).key == key:
-            log(f"{target} is there already")
-            return read_mapped(target)
-        raise FileExistsError(f"{out} exists already and was measured otherwise. Give another folder, or remove it.")
-    return selector.measure(Job(source, target, means, reading, open_engine(engine), key, options))
+        if read_mapped(target).key != key:
+            raise FileExistsError(
+                f"{out} exists already and was measured with other settings or on other documents. Give another "
+                "folder, or remove it."
+            )
+        log(f"{target} is there already")
+        made = read_mapped(target)
+    else:
+        for name in ("model", "embedding"):
+            if (left := Path(f"{out}.{name}")).exists():
+                raise FileExistsError(f"{left} exists already. Give another --out than {out}, or remove it.")
+        made = selector.measure(job)
+    job.show()
+    return made
 
 
 def select_by(
@@ -280,29 +305,41 @@ def choice_by(selector: Selector, choice: Choice) -> Choice:
     """
     own = dict(selector.choice)
     rules = {**own.pop("rules", {}), **choice.rules}
-    if choice.score is not None:
-        own = {name: value for name, value in own.items() if name not in ("score", "temperature", "noisy")}
+    given = [name for name in ("score", "temperature", "noisy") if getattr(choice, name) is not None]
+    if given:  # one mechanism stands for another
+        gone = ("temperature", "noisy", *(["score"] if "score" in given else []))
+        own = {name: value for name, value in own.items() if name not in gone}
     said = {name: value for name, value in own.items() if getattr(choice, name) == getattr(Choice(), name)}
     made = replace(choice, rules=rules, **said)
     bounded = any(one is not None for one in (made.budget, made.share, made.noisy, made.cap))
     if not bounded and (made.score is not None or not rules):
         raise ValueError(f"the selector {selector.name!r} ranks documents; say how much to keep (--budget or --share).")
+    if selector.choice.get("per") and made.cap is None:
+        raise ValueError(f"the selector {selector.name!r} bounds each {made.per}; say how much of each (--cap).")
     return made
 
 
-def _stamps(path: str) -> list[object]:
-    """Names, sizes and times of the files behind a path."""
+def _stamps(source: object) -> list[object]:
+    """Names, sizes and times of the files of documents."""
+    from tokenry.core.places import find_places
+
+    return [_files(place.path) for place in find_places(source)]
+
+
+def _files(path: str) -> list[object]:
+    """Names, sizes and times of a file or of the files of a folder; of a hub name itself."""
     place = Path(path)
     files = sorted(one for one in place.rglob("*") if one.is_file()) if place.is_dir() else [place]
-    return [path, *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())]
+    return [str(path), *([str(one), one.stat().st_size, one.stat().st_mtime_ns] for one in files if one.is_file())]
 
 
 def _of_preset(name: str) -> Selector:
     from tokenry.corpora.presets import preset
 
     one = preset(name)
-    return Selector(name, "heuristics", "quality", one.says, one.paper, "one pass, no model", _scored,
-                    {"rules": dict(one.rules)}, options={"preset": name})  # fmt: skip
+    scored = functools.partial(_scored, families=one.families)
+    return Selector(name, "heuristics", "quality", one.says, one.paper, "one pass, no model", scored,
+                    {"rules": dict(one.rules)})  # fmt: skip
 
 
 def _cuts(selector: Selector) -> dict[str, str]:
@@ -311,14 +348,12 @@ def _cuts(selector: Selector) -> dict[str, str]:
     return dict(preset(selector.name).cut) if selector.name in PRESETS else {}
 
 
-def _scored(job: Job) -> Mapped:
+def _scored(job: Job, *, families: Sequence[str]) -> Mapped:
     """The signals that a preset looks at."""
-    from tokenry.corpora.presets import preset
     from tokenry.corpora.sidecars import read_signals
     from tokenry.corpora.signals import score_corpus
 
     hidden = job.hidden("signals")
-    families = preset(str(job.options["preset"])).families
     made = score_corpus(job.source, families, hidden, engine=job.engine, reading=job.reading)
     table = read_signals(hidden)
     columns = {name: table.column(name) for name in table.column_names if name != "id"}
@@ -335,21 +370,33 @@ def finished(job: Job, like: Mapped, columns: Mapping[str, object], *hidden: Pat
     return made
 
 
-def whole(value: object, name: str, least: int = 1) -> int:
+def number(job: Job, name: str) -> float:
+    """An option as a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return float(job.options[name])
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={job.options[name]}; need a number. Give --set {name}=0.5, say.") from None
+
+
+def whole(job: Job, name: str, least: int = 1) -> int:
     """An option as a whole number.
 
     Raises:
         ValueError: it is none, or too small.
     """
+    value = job.options[name]
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not number >= least or number != int(number):
-        raise ValueError(f"{name}={value}; need a whole number of at least {least}.")
-    return int(number)
+        if float(value) >= least and float(value) == int(float(value)):
+            return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name}={value}; need a whole number of at least {least}. Give --set {name}={least}, say.")
 
 
-def optional(value: object, name: str) -> int | None:
+def optional(job: Job, name: str) -> int | None:
     """An option as a whole number, or none given."""
-    return None if value in (None, "None") else whole(value, name)
+    return None if job.options[name] in (None, "None") else whole(job, name)
