@@ -326,9 +326,10 @@ def _start_worker(function: Callable, setup: Callable | None, folder: Path, read
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work; a Ctrl-C reaches the whole group
     pa.set_cpu_count(1)
-    state = (setup(),) if setup is not None else ()
+    # Not set up here: what fails while a worker starts is lost, and the pool only says that it broke.
+    _WORKER["setup"] = setup
     _WORKER["run"] = functools.partial(
-        run_unit, function=function, out=folder, reading=reading, state=state, count=functools.partial(_tell, counter)
+        run_unit, function=function, out=folder, reading=reading, count=functools.partial(_tell, counter)
     )
 
 
@@ -338,4 +339,7 @@ def _tell(counter: object, n: int) -> None:
 
 
 def _work(unit: Unit) -> Tally:
-    return _WORKER["run"](unit)
+    if "state" not in _WORKER:
+        setup = _WORKER["setup"]
+        _WORKER["state"] = (setup(),) if setup is not None else ()
+    return _WORKER["run"](unit, state=_WORKER["state"])

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from tokenry.corpora.engine import Mapped
-from tokenry.corpora.selectors import Job, Selector, finished, number, optional, whole
+from tokenry.corpora.selector_jobs import Job, finished, number, optional, whole
+from tokenry.corpora.selectors import Selector
 from tokenry.corpora.sidecars import read_signals
 
 # Axes: D documents, C classes.
