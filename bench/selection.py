@@ -13,7 +13,7 @@ chance alone goes), `full` (the whole pool for the same steps); `labels` cheats,
 of the target's kind. Differences are paired: the model, the order of batches and the world of a seed are the same for
 all.
 
-Written run by run to bench/results/selection.json; a complete seed is not run again, `--page` writes
+Written run by run to bench/results/selection.json; a run that is there is not made again. `--page` writes
 docs/results/selectors.md from complete seeds.
 """
 
@@ -240,6 +240,8 @@ def chosen(name: str, world: World) -> tuple[np.ndarray, float]:
     own |= {"cap": asked["cap"] * world.budget} if "cap" in asked else {}
     choice = Choice(budget=world.budget, unit="tokens.n", seed=world.seed + 1000 * asked.get("shift", 0), **own)
     after = [f"{place_of(world, asked['after'])}.utility"] if "after" in asked else []
+    if after and not Path(after[0]).is_dir():
+        chosen(asked["after"], world)
     made = select_by(pool, place_of(world, name), method=asked.get("method"), choice=choice, means=means, write=False,
                      sidecars=[world.work / "tokens", *after], engine=world.engine)  # fmt: skip
     copies = read_signals(made.decisions.folder, ["select.copies"]).column("select.copies").to_numpy()
@@ -273,26 +275,25 @@ def measured(name: str, world: World, bag: object) -> dict[str, object]:
 
 
 def run(data: Path, *, seeds: int, minutes: float) -> None:
-    """Run seed by seed, writing after each run; stop after so many minutes of processor time."""
+    """Run seed by seed what a record lacks, writing after each run; stop after so many minutes of processor time."""
     from tokenry.corpora.dsir import Bag, counts_of, kl_reduction
 
     record = {"settings": settings(), "machine": platform.platform(), "cpu_minutes": 0.0, "runs": [], "worlds": []}
-    if RESULTS.is_file():
-        found = json.loads(RESULTS.read_text())
-        if found.get("settings") == record["settings"]:
-            done = complete(found)
-            record = {**found, "runs": [one for one in found["runs"] if one["seed"] in done]}
-            record["worlds"] = [one for one in found["worlds"] if one["seed"] in done]
+    if RESULTS.is_file() and json.loads(RESULTS.read_text()).get("settings") == record["settings"]:
+        record = json.loads(RESULTS.read_text())
     before, bag = record["cpu_minutes"], Bag()
     for seed in (one for one in range(seeds) if one not in complete(record)):
         world = World.make(data, seed)
         target, random_counts = counts_of(pa.array(world.tested), bag), None
+        record["worlds"] = [one for one in record["worlds"] if one["seed"] != seed]
         record["worlds"].append({
             "seed": seed, "documents": len(world.rows), "tokens": int(world.n_tokens.sum()), "steps": world.steps,
-            "tested": len(world.tested),
+            "tested": len(world.tested), "quotas": world.quotas,
             "kinds": {kind: int(world.n_tokens[world.kinds == kind].sum()) for kind in sorted(set(world.kinds))},
         })  # fmt: skip
-        for name in in_order():
+        done = {one["method"] for one in record["runs"] if one["seed"] == seed}
+        # Others are told against "random", and some read with its model.
+        for name in (one for one in in_order() if one not in done or one == "random"):
             if time.process_time() > 60 * minutes:
                 print("stopped: out of time", flush=True)
                 return
@@ -300,7 +301,7 @@ def run(data: Path, *, seeds: int, minutes: float) -> None:
             counts = one.pop("counts")
             random_counts = counts if name == "random" else random_counts
             one["kl_reduction"] = None if random_counts is None else kl_reduction(target, counts, random_counts)
-            record["runs"].append(one)
+            record["runs"] = [old for old in record["runs"] if (old["seed"], old["method"]) != (seed, name)] + [one]
             record |= {"cpu_minutes": round(before + time.process_time() / 60, 2),
                        "when": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
             RESULTS.parent.mkdir(exist_ok=True)
@@ -309,9 +310,7 @@ def run(data: Path, *, seeds: int, minutes: float) -> None:
             part.replace(RESULTS)
             told = {key: one[key] for key in ("bits_per_byte", "documents", "tokens", "seconds")}
             print(seed, name, told, flush=True)
-        record["worlds"][-1]["quotas"] = world.quotas
         shutil.rmtree(world.work)
-    RESULTS.write_text(json.dumps(record) + "\n")
 
 
 def settings() -> dict[str, object]:

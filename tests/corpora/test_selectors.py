@@ -11,6 +11,7 @@ from tokenry.cli import app
 from tokenry.core.tables import read
 from tokenry.corpora import SELECTORS
 from tokenry.corpora.embedded import EmbeddedEngine
+from tokenry.corpora.linear import LinearClassifier
 from tokenry.corpora.presets import PRESETS
 from tokenry.corpora.select import Choice
 from tokenry.corpora.selector_report import selectors_report
@@ -144,6 +145,23 @@ def test_classes_that_are_numbers_are_classes_and_those_that_are_missing_have_no
     assert [error is None for error in errors] == [row["year"] is None for row in rows]
     # Two classes without a word in common: the mean error is below that of a coin, the root of 2 times 1/2.
     assert np.mean([error for error in errors if error is not None]) < 0.5**0.5
+
+
+def test_a_small_target_does_not_make_a_noisy_draw_keep_nothing(tmp_path):
+    rows = [{"text": sentence("code" if n % 4 == 0 else "sea")} for n in range(400)]
+    target = write(tmp_path / "target.jsonl", [{"text": sentence("code")} for _ in range(10)])
+    asked = Means(targets=(str(target),))
+    pool = write(tmp_path / "in.jsonl", rows)
+    made = select_by(pool, tmp_path / "out", method="classifier-noisy", means=asked, engine=ENGINE)
+    found = read_signals(tmp_path / "out.utility").column("quality.classifier").to_numpy()
+    counts = json.loads((tmp_path / "out.utility.model" / "classifier.json").read_text())["record"]["texts"]
+    assert counts == {"corpus": 400, "target": 10}
+    model = LinearClassifier.load(tmp_path / "out.utility.model")
+    p = model.probabilities([row["text"] for row in rows])[:, model.place("target")]
+    np.testing.assert_allclose(found, p / 10 / (p / 10 + (1 - p) / 400))
+    # All of the target and a quarter of the pool are of one kind: by Bayes 1 / (1 + 1/4) = 0.8, which passes with
+    # 1.2 ** -9 = 0.19: 19 of 100 (standard deviation 4). By the counts it was 10 / 110, and 0.3 of 100 passed.
+    assert read(made.documents.folder).num_rows >= 7
 
 
 def test_a_preset_of_rules_is_a_selector_too(world, tmp_path):

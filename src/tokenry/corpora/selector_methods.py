@@ -139,9 +139,26 @@ def measure_classifier(job: Job) -> Mapped:
     from tokenry.corpora.linear import LinearClassifier, score
 
     folder = _classifier_folder(job)
-    positive = None if job.means.classifier else "target"
-    function = functools.partial(score, name="classifier", positive=positive)
+    function = functools.partial(score, name="classifier") if job.means.classifier else of_the_target
     return job.map(function, setup=functools.partial(LinearClassifier.load, folder))
+
+
+def of_the_target(batch: pa.RecordBatch, classifier: object) -> pa.RecordBatch:
+    """`quality.classifier`: how likely a document is of the target, were there as much of it as of the corpus.
+
+    A classifier learns how many of each it saw, and a target is small: by its own probabilities a noisy draw would keep
+    next to nothing of either. Bayes' rule takes the counts out; the order of the documents stays.
+    """
+    from tokenry.corpora.families import FLOAT
+    from tokenry.corpora.linear import score
+
+    made = score(batch, classifier, name="classifier", positive="target")
+    place = made.schema.get_field_index("quality.classifier")
+    n = classifier.record["texts"]
+    p_D = made.column(place).to_numpy(zero_copy_only=False)
+    target_D, corpus_D = p_D / n["target"], (1 - p_D) / n["corpus"]
+    even = pa.array(target_D / (target_D + corpus_D), FLOAT, from_pandas=True)
+    return made.set_column(place, made.schema.field(place), even)
 
 
 def el2n(batch: pa.RecordBatch, classifier: object, *, label: str) -> pa.RecordBatch:
