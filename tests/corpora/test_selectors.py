@@ -138,6 +138,25 @@ def test_a_run_cut_off_after_learning_leaves_nothing_to_another_target(name, wor
     assert (tmp_path / "u.model").exists()
 
 
+def test_what_cannot_be_chosen_is_refused_before_anything_is_measured(world, tmp_path):
+    asked = Means(targets=(str(world / "target.jsonl"),))
+    for choice, message in ((Choice(budget=5, rules={"a": "x >"}), "x >"), (Choice(budget=5, share=0.1), "a share")):
+        with pytest.raises(ValueError, match=message):
+            select_by(world / "in", tmp_path / "out", method="dsir", means=asked, choice=choice, engine=ENGINE)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="exists already"):
+        select_by(world / "in", tmp_path / "there", method="dsir", means=asked, choice=Choice(budget=5), engine=ENGINE)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_budget_that_is_not_reached_is_told(world, tmp_path):
+    asked = Means(encoder="words", options={"picks": 5})
+    made = select_by(world / "in", tmp_path / "out", method="k-center", means=asked, choice=Choice(budget=20),
+                     engine=ENGINE)  # fmt: skip
+    assert read(made.documents.folder).num_rows == 5
+    assert made.report.warnings == ["only 5 of the 20 docs asked for are kept. The reasons say why."]
+
+
 def test_classes_that_are_numbers_are_classes_and_those_that_are_missing_have_no_error(tmp_path):
     rows = [{"text": sentence(kind), "year": year} for kind, year in (("sea", 1), ("code", 2), ("sea", None)) * 20]
     measure(write(tmp_path / "in.jsonl", rows), "el2n", tmp_path / "u", means=Means(label="year"), engine=ENGINE)

@@ -40,7 +40,7 @@ from tokenry.corpora.sidecars import columns_of, write_sidecar
 from tokenry.corpora.spans import replace_spans
 from tokenry.corpora.units import Reading, cut_units, first_schema
 
-__all__ = ["UNITS", "Choice", "Selection", "decide", "select"]
+__all__ = ["UNITS", "Choice", "Selection", "check_choice", "decide", "select"]
 
 UNITS = ("docs", "chars", "bytes")
 _MOST_RULES = 62  # what a document breaks is a bit each of an int64
@@ -164,6 +164,15 @@ def _written(
     reading = replace(reading, sidecars=sidecars, signals=("select.copies", *cuts))
     keeper = functools.partial(keep, cut=cuts)
     return engine.map(source, keeper, target, key=key, reading=reading, label="writing what is kept")
+
+
+def check_choice(choice: Choice) -> None:
+    """Refuse a choice that contradicts itself or cannot be read.
+
+    Raises:
+        ValueError: that is so.
+    """
+    _Plan.of(choice)
 
 
 def weigh(batch: pa.RecordBatch, *, choice: Choice) -> pa.RecordBatch:
@@ -358,7 +367,7 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     source_N, sources = _codes(whole.column("source"))
     rules = {name: rule.text for name, rule in plan.rules.items()}
     counted = Counted(broken_N, first_N, copies_N, size_N, source_N, sources)
-    return read_mapped(decided), selection_report(counted, rules, choice.unit)
+    return read_mapped(decided), selection_report(counted, rules, choice.unit, budget=choice.budget)
 
 
 def _outcomes(

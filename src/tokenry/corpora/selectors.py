@@ -17,7 +17,7 @@ from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import check_folder, log
 from tokenry.corpora import SELECTORS
 from tokenry.corpora.engine import Engine, Mapped, open_engine
-from tokenry.corpora.select import Choice, Selection, select
+from tokenry.corpora.select import Choice, Selection, check_choice, select
 from tokenry.corpora.selector_jobs import Job, Means, finished, stamps
 from tokenry.corpora.units import Reading
 
@@ -187,6 +187,9 @@ def select_by(
     selector = open_selector(method) if isinstance(method, str) else method
     selector.check(means)
     chosen = choice_by(selector, choice)
+    check_choice(chosen)
+    if write and Path(out).exists():  # before the measuring, which may take hours
+        raise FileExistsError(f"{out} exists already. Give another --out.")
     engine = open_engine(engine)
     measured = measure(source, selector, f"{out}.utility", means=means, reading=reading, engine=engine)
     folders = [*sidecars, *([measured.folder] if measured is not None else [])]
