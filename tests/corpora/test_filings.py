@@ -273,3 +273,13 @@ def test_old_pages_are_the_same_with_any_width(tmp_path):
     assert row["text"] == text
     assert row["n_tables"] == 2
     assert row["n_furniture"] == 2
+
+
+def test_a_table_without_an_end_does_not_take_the_rest_of_the_filing(tmp_path):
+    rows = "Sales   1,234   1,100\nCosts     999     870\nTotal   2,233   1,970\n"
+    tables = [f"<TABLE>\n{rows}", f"<TABLE>\n{rows}</TABLE>", f"<TABLE>\n{rows * 40}"]
+    body = "\n\n".join(f"{paragraph(n)}\n\n{table}" for n, table in enumerate(tables)) + f"\n{paragraph(3)}\n"
+    (tmp_path / "x.txt").write_bytes(container([document(body, filename="")]))
+    row = next(read_filing(tmp_path / "x.txt", Passed()))
+    assert all(paragraph(n) in row["text"] for n in range(4))
+    assert "1,100" not in row["text"]

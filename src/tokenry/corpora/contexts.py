@@ -101,7 +101,8 @@ def contexts(
         least: descriptors with fewer in either corpus are listed, not tested.
         seed: of the draw, which is by hash: the order of documents and the number of workers do not matter.
         reading: how both are read.
-        engine: an engine or its name.
+        engine: an engine or its name. What is found lies in the folder for temporary files while it runs: on a cluster
+            set TMPDIR to one that all workers see.
 
     Raises:
         ValueError: `per_descriptor` or `least` is too small.
