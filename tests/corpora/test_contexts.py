@@ -227,6 +227,31 @@ def test_a_linear_classifier_scores(tmp_path):
     assert low < 0.5 < high
 
 
+@pytest.mark.slow  # imports torch and transformers
+def test_a_classifier_of_transformers_reads_all_of_a_long_sentence(tmp_path):
+    torch = pytest.importorskip("torch")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "kind", "vile"]
+    inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+                        max_position_embeddings=10, id2label={0: "neutral", 1: "toxic"})  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    scorer = open_scorer(f"hf:{tmp_path}")
+    assert scorer.name == f"hf:{tmp_path}:toxic"
+    kind, vile = "kind " * 8, "vile " * 8  # windows of eight tokens
+    alone = scorer([kind, vile])
+    assert alone[0] != alone[1]
+    assert np.allclose(scorer([kind + vile, vile]), [alone.mean(), alone[1]])
+    assert np.allclose(open_scorer(f"hf:{tmp_path}:neutral")([kind]), 1 - alone[0])
+    with pytest.raises(ValueError, match="has no label 'rude'"):
+        open_scorer(f"hf:{tmp_path}:rude")
+
+
 def test_the_verb_prints_and_saves(tmp_path, capsys):
     from tokenry.cli import main
 
