@@ -102,12 +102,13 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.parquet"
 
 
-def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
+def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES, skip_bad: bool = False) -> list[Unit]:
     """The units of a corpus, in order.
 
     Args:
         source: paths, globs, folders, hub addresses, as `core.tables.stream` takes them.
         unit_bytes: about how much of a Parquet file makes a unit; other files are never cut.
+        skip_bad: a Parquet file that cannot be opened is a unit too, counted as broken when it is read.
 
     Raises:
         FileNotFoundError, ValueError: as `core.places.find_places`; a Parquet file that cannot be opened.
@@ -115,7 +116,7 @@ def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
     units: list[Unit] = []
     for place in find_places(source):
         if place.format == "parquet" and not place.path.startswith(HUB):
-            units += _parquet_units(place, len(units), unit_bytes)
+            units += _parquet_units(place, len(units), unit_bytes, skip_bad=skip_bad)
         else:
             size = 0 if place.path.startswith(HUB) else Path(place.path).stat().st_size
             units.append(Unit(len(units), place, n_bytes=size))
@@ -207,14 +208,17 @@ def _line_name(number: int) -> str:
     return f".part-{number:06d}.json"
 
 
-def _parquet_units(place: Place, number: int, unit_bytes: int) -> list[Unit]:
+def _parquet_units(place: Place, number: int, unit_bytes: int, *, skip_bad: bool) -> list[Unit]:
     from pyarrow import parquet
 
     try:
         metadata = parquet.ParquetFile(place.path).metadata
     except (pa.ArrowInvalid, OSError) as error:
+        if skip_bad:
+            return [Unit(number, place)]
         raise ValueError(
-            f"{place.path} is no readable Parquet file ({error}). Write it again, or leave it out."
+            f"{place.path} is no readable Parquet file ({error}). Write it again, leave it out, or pass over such "
+            "files (--skip-bad)."
         ) from error
     units, start, row, size, first = [], 0, 1, 0, 1
     for group in range(metadata.num_row_groups):
