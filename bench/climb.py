@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from tokenry.core.progress import set_quiet
-from tokenry.corpora.mixing import Search, candidates, search_mixture
+from tokenry.corpora.mixing import Search, search_mixture
+from tokenry.corpora.mixing_pool import candidates
 
 RESULTS = Path(__file__).parent / "results"
 ORDERS = 6
