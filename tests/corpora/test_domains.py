@@ -175,6 +175,14 @@ def test_a_wrong_rule_or_merge_is_named_before_the_work(tmp_path):
         Settings(merge_distance=1.0, n_domains=3)
     scored(docs, truth, tmp_path / "quality")
     reading = Reading(sidecars=(str(tmp_path / "quality"),))
+    (tmp_path / "other").mkdir()
+    others, _ = corpus(tmp_path / "other", 40)
+    rows = [line.replace('"id": "n', '"id": "m') for line in Path(others[1]).read_text().splitlines()]
+    Path(others[1]).write_text("\n".join(rows) + "\n")
+    with pytest.raises(ValueError, match="other documents than these"):
+        build_domains(
+            others, tmp_path / "c", settings=Settings(k=4, keep="quality.score > 1"), reading=reading, engine=ENGINE
+        )
     with pytest.raises(ValueError, match="no document is left"):
         build_domains(
             docs, tmp_path / "b", settings=Settings(k=4, keep="quality.score > 9"), reading=reading, engine=ENGINE

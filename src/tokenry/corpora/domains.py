@@ -83,7 +83,7 @@ def build_domains(
     table = read_signals(clusters.folder, ["domains.cluster", "domains.bytes"])
     cluster_N, bytes_N = (table.column(name).to_numpy() for name in ("domains.cluster", "domains.bytes"))
     n_clusters = len(model.centroids_CD)
-    good_C, good_N, means, removed = _judged(rule, cluster_N, n_clusters, (settings, reading))
+    good_C, good_N, means, removed = _judged(rule, table, n_clusters, (settings, reading))
     good_N = good_N & (bytes_N > 0)
     good_C = good_C & (np.bincount(cluster_N, good_N, n_clusters) > 0)
     if not (good_C[cluster_N] & good_N).any():
@@ -196,16 +196,24 @@ def _rule(keep: str | None, reading: Reading) -> object:
         return None
     from tokenry.corpora.expressions import parse
 
-    rule = parse(keep)
-    rule.check(columns_of(reading.sidecars))
+    rule, known = parse(keep), columns_of(reading.sidecars)
+    rule.check(known)
+    kinds = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+    for name in rule.columns:
+        if not any(kind(known[name].type) for kind in kinds):
+            raise ValueError(
+                f"{name} of {keep!r} holds {known[name].type}, which has no mean. Give a signal of numbers, or leave "
+                "such documents out before: tokenry corpus select --where."
+            )
     return rule
 
 
 def _judged(
-    rule: object, cluster_N: np.ndarray, n_clusters: int, given: tuple[Settings, Reading]
+    rule: object, clusters: pa.Table, n_clusters: int, given: tuple[Settings, Reading]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], tuple[float, float]]:
     """Clusters and documents that hold the rule, means of the signals by cluster, and what it removes either way."""
     settings, reading = given
+    cluster_N = clusters.column("domains.cluster").to_numpy()
     good_C, good_N = np.ones(n_clusters, bool), np.ones(len(cluster_N), bool)
     if rule is None:
         return good_C, good_N, {}, (0.0, 0.0)
@@ -213,17 +221,11 @@ def _judged(
     for folder in reading.sidecars:
         mine = [name for name in rule.columns if name in columns_of([folder])]
         table = read_signals(folder, mine)
+        if not table.column("id").equals(clusters.column("id")):
+            raise ValueError(f"the signals in {folder} are those of other documents than these. Score these again.")
         columns |= {name: table.column(name) for name in mine}
-    if any(len(values) != len(cluster_N) for values in columns.values()):
-        raise ValueError("the signals were made from other documents than these. Score them again.")
     means = {}
     for name, values in columns.items():
-        kinds = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
-        if not any(kind(values.type) for kind in kinds):
-            raise ValueError(
-                f"{name} of {settings.keep!r} holds {values.type}, which has no mean. Give a signal of numbers, or "
-                "leave such documents out before: tokenry corpus select --where."
-            )
         values_N = values.cast(pa.float64()).to_numpy()
         there_N = np.isfinite(values_N)
         counts_C = np.bincount(cluster_N[there_N], minlength=n_clusters)
