@@ -276,21 +276,22 @@ def domains(data, k=200):
             truth += [number] * sum(1 for _ in lines)
     truth = np.array(truth)
     with tempfile.TemporaryDirectory() as folder:
-        for linkage in ("average", "complete", "ward"):
-            for n in (20, 33, 60):
-                out = Path(folder) / "domains"
-                settings = Settings(k=k, linkage=linkage, n_domains=n)
-                build_domains(list(map(str, files)), out, settings=settings)
-                labels = read_signals(out, ["domains.label"]).column("domains.label").to_pylist()
-                shutil.rmtree(out)
-                found = np.unique(labels, return_inverse=True)[1]
-                counts = np.histogram2d(truth, found, bins=(len(files), found.max() + 1))[0]
-                row = {"linkage": linkage, "domains": n, "largest": float(counts.sum(axis=0).max())}
-                row["largest"] /= len(truth)
-                row["rand"] = float(adjusted_rand_score(truth, found))
-                row["purity"] = float(counts.max(axis=0).sum() / len(truth))
-                rows.append(row)
-                print(row, flush=True)
+        for seed in range(3):
+            for linkage in ("average", "complete", "ward"):
+                for n in (20, 33, 60):
+                    out = Path(folder) / str(seed)
+                    settings = Settings(k=k, linkage=linkage, n_domains=n, seed=seed)
+                    build_domains(list(map(str, files)), out, settings=settings)
+                    labels = read_signals(out, ["domains.label"]).column("domains.label").to_pylist()
+                    shutil.rmtree(out)
+                    found = np.unique(labels, return_inverse=True)[1]
+                    counts = np.histogram2d(truth, found, bins=(len(files), found.max() + 1))[0]
+                    row = {"seed": seed, "linkage": linkage, "domains": n, "largest": float(counts.sum(axis=0).max())}
+                    row["largest"] /= len(truth)
+                    row["rand"] = float(adjusted_rand_score(truth, found))
+                    row["purity"] = float(counts.max(axis=0).sum() / len(truth))
+                    rows.append(row)
+                    print(row, flush=True)
     return {"k": k, "documents": len(truth), "rows": rows}
 
 
