@@ -24,7 +24,17 @@ from tokenry.core.columns import BadRows
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import Progress, atomic_path, atomic_write, check_folder, log
 from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of, read_mapped, write_manifest
-from tokenry.corpora.units import Reading, Tally, Unit, cut_units, finished, first_schema, part_name, run_unit
+from tokenry.corpora.units import (
+    Reading,
+    Tally,
+    Unit,
+    cut_units,
+    finished,
+    first_schema,
+    inputs_key,
+    part_name,
+    run_unit,
+)
 
 __all__ = ["EmbeddedEngine", "begin", "finish"]
 
@@ -217,7 +227,7 @@ def begin(source: object, out: str | Path, *, key: str, reading: Reading) -> tup
     units = cut_units(source, skip_bad=reading.skip_bad)
     if reading.schema is None:
         reading = replace(reading, schema=first_schema(units, reading))
-    state = {"key": key, "inputs": _fingerprint(units), "reading": fingerprint(_said(reading)), "format": 1}
+    state = {"key": key, "inputs": inputs_key(units), "reading": fingerprint(_said(reading)), "format": 1}
     folder = target.parent / f".{target.name}.unfinished"
     record = folder / "state.json"
     if record.is_file():
@@ -284,16 +294,6 @@ def _said(reading: Reading) -> dict[str, object]:
         "signals": None if reading.signals is None else list(reading.signals),
         "on_error": reading.on_error,
     }
-
-
-def _fingerprint(units: list[Unit]) -> str:
-    """Of the files by size and time, and of how they are cut."""
-    said = []
-    for unit in units:
-        path = Path(unit.place.path)
-        stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
-        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or ()), *stamp])
-    return fingerprint(said)
 
 
 def _aggregate(name: str, how: str, column: str, kind: pa.DataType) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from tokenry.core.columns import BadRows, Columns
+from tokenry.core.hashing import fingerprint
 from tokenry.core.places import HUB, Place, find_places
 from tokenry.core.readers import BATCH_BYTES, read_place
 from tokenry.core.runs import atomic_path, atomic_write
 
-__all__ = ["Reading", "Tally", "Unit", "cut_units", "part_name", "read_unit", "run_unit"]
+__all__ = ["Reading", "Tally", "Unit", "cut_units", "inputs_key", "part_name", "read_unit", "run_unit"]
 
 UNIT_BYTES = 64 * 2**20  # uncompressed bytes of the row groups of one unit, about
 _GROUP_ROWS, _GROUP_BYTES = 16_384, 64 * 2**20
@@ -121,6 +122,16 @@ def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES, skip_bad: bool = 
             size = 0 if place.path.startswith(HUB) else Path(place.path).stat().st_size
             units.append(Unit(len(units), place, n_bytes=size))
     return units
+
+
+def inputs_key(units: Sequence[Unit]) -> str:
+    """Fingerprint of the files by size and time, and of how they are cut."""
+    said = []
+    for unit in units:
+        path = Path(unit.place.path)
+        stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or ()), *stamp])
+    return fingerprint(said)
 
 
 def read_unit(unit: Unit, reading: Reading, bad: BadRows) -> Iterator[pa.RecordBatch]:
