@@ -26,23 +26,9 @@ Synonyms = Callable[[str, str], Sequence[str]]
 """(word, part of speech) to words of the same part of speech."""
 
 NEGATORS = frozenset(
-    [
-        "not",
-        "n't",
-        "n’t",
-        "no",
-        "never",
-        "none",
-        "nobody",
-        "nothing",
-        "neither",
-        "nor",
-        "nowhere",
-        "hardly",
-        "barely",
-        "without",
-    ]
-)
+    ["not", "n't", "n’t", "no", "never", "none", "nobody", "nothing", "neither", "nor", "nowhere", "hardly",
+     "barely", "without"]
+)  # fmt: skip
 _OPEN = ("NN", "VB", "RB", "JJ", "NOUN", "PROPN", "VERB", "ADJ", "ADV")
 
 
@@ -142,7 +128,7 @@ def augment(
     constraints: Constraints = Constraints(),
     synonyms: Synonyms | None = None,
 ) -> list[Augmented]:
-    """New texts of one class, all different from each other and from the originals.
+    """New texts of one class, all different from each other and from the originals of every class.
 
     Args:
         pool: of all classes: the others say what a text of this class must not read like.
@@ -164,7 +150,7 @@ def augment(
     if n < 0 or (constraints.synonym and synonyms is None):
         raise ValueError(f"n={n}, synonym={constraints.synonym}; need n >= 0, and a plug-in where synonyms are wanted.")
     held = pool.documents[label]
-    seen = {document.text for document in held}
+    seen = {document.text for documents in pool.documents.values() for document in documents}
     made: list[Augmented] = []
     for _ in range(n * constraints.tries):
         if len(made) == n:
@@ -280,7 +266,7 @@ def _holds(node: Tree, protected: frozenset[str]) -> bool:
 def _finished(pool: SubtreePool, label: str, base: str, trees: tuple[Tree, ...], changes: list[Change]) -> Augmented:
     pieces, places, at = [], [], 0
     for tree in trees:
-        text, spans = detokenise(tree.words)
+        text, spans = detokenise(tree.leaves)
         places.append([(begin + at, end + at) for begin, end in spans])
         pieces.append(text)
         at += len(text) + 1
