@@ -22,6 +22,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 import argparse
 import csv
 import io
+import itertools
 import json
 import re
 import tarfile
@@ -36,12 +37,11 @@ from tokenry.corpora.augment import Constraints, Parsed, SubtreePool, augment
 from tokenry.corpora.dependency_trees import Skipped, read_conllu
 from tokenry.corpora.linear import LinearClassifier
 
-PER_CLASS, EPOCHS = 50, 10
+PER_CLASS, EPOCHS = 40, 10
 CACHE = Path("~/.cache/tokenry-bench/augment").expanduser()
 NOTES = Path(__file__).parents[2] / "shared" / "data" / "clinical-mts-dialog" / "mts-dialog.tar.xz"
-TESTED = {"reviews": 500, "notes": 40}  # texts of a class
-ARMS = {"grammar": Constraints(), "grammar, no margin": Constraints(margin=None),
-        "grammar, words too": Constraints(fill=0.2)}  # fmt: skip
+TESTED = {"reviews": 200, "notes": 40}  # texts of a class
+ARMS = {"grammar": Constraints(), "grammar, words too": Constraints(fill=0.2)}
 
 
 def parse(reviews: Path, model: str) -> None:
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--spacy", default="en_core_web_sm")
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--encoder", default=str(Path("~/.cache/tokenry-bench/minilm").expanduser()))
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=10)
     said = parser.parse_args()
     if said.parse:
         parse(said.reviews, said.spacy)
@@ -186,26 +186,33 @@ def main() -> None:
     tools = {"synonyms": synonyms_of(said.wordnet), "encode": encode, "peer": lambda: LogisticRegression(max_iter=500)}
     result: dict = {"command": f"python bench/augment_text.py --seeds {said.seeds}",
                     "settings": {"per_class": PER_CLASS, "tested_per_class": TESTED}}  # fmt: skip
-    for name in TESTED:
-        rows, skipped = loaded(name)
-        sizes = Counter(row["label"] for row in rows)
-        for k in (5, 10):
-            runs = []
-            for seed in range(said.seeds):
-                runs.append(one_seed(rows, k, seed, {**tools, "tested": TESTED[name]}))
-                if len(runs) < 2:
-                    continue
-                table = {arm: {model: summary([run[arm][model] for run in runs])
-                               for model in ("linear", "encoder", "made")} for arm in runs[0]}  # fmt: skip
-                for arm, row in table.items():
-                    row |= {f"{model} less {other}": summary([run[arm][model] - run[other][model] for run in runs])
-                            for model in ("linear", "encoder") for other in ("none", "EDA")}  # fmt: skip
-                result[f"{name}, {k} a class"] = {"arms": table, "seeds": len(runs), "classes": dict(sizes),
-                                                  "sentences without a tree": skipped.counts}  # fmt: skip
-                result["cpu_seconds"] = round(time.process_time() - began, 1)
-                path = Path(__file__).parent / "results" / "augment_text.json"
-                path.write_text(json.dumps(result, indent=1) + "\n")
-            print(name, k, json.dumps(table), flush=True)
+    sets = {name: loaded(name) for name in TESTED}
+    runs: dict[tuple[str, int], list[dict]] = defaultdict(list)
+    for seed in range(said.seeds):
+        for name, k in itertools.product(TESTED, (5, 10)):
+            rows, skipped = sets[name]
+            done = runs[name, k]
+            done.append(one_seed(rows, k, seed, {**tools, "tested": TESTED[name]}))
+            if len(done) > 1:
+                result[f"{name}, {k} a class"] = {
+                    "arms": compared(done), "seeds": len(done), "classes": dict(Counter(row["label"] for row in rows)),
+                    "sentences without a tree": skipped.counts,
+                }  # fmt: skip
+        result["cpu_seconds"] = round(time.process_time() - began, 1)
+        path = Path(__file__).parent / "results" / "augment_text.json"
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        print(seed, result["cpu_seconds"], "CPU seconds", flush=True)
+
+
+def compared(runs: list[dict]) -> dict:
+    """Every arm, and what it has more than no augmentation and than EDA on the same draw."""
+    models = ("linear", "encoder")
+    return {
+        arm: {name: summary([run[arm][name] for run in runs]) for name in (*models, "made")}
+        | {f"{model} less {other}": summary([run[arm][model] - run[other][model] for run in runs])
+           for model in models for other in ("none", "EDA")}
+        for arm in runs[0]
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

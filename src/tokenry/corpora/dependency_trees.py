@@ -54,9 +54,10 @@ class Sentence:
 
 @dataclass
 class Skipped:
-    """Sentences without a tree: reason -> how many."""
+    """Sentences without a tree: reason -> how many, and the first document that was not readable."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    first: str = ""
 
     def add(self, reason: str) -> None:
         """Count one."""

@@ -134,11 +134,24 @@ def _stanza(language: str) -> Callable[[str], str]:
 
 
 def open_synonyms(name: str | None) -> Callable[[str, str], list[str]] | None:
-    """The synonyms a user named: none, `wordnet` (nltk with its data), or a function of (word, tag)."""
+    """The synonyms a user named: none, `wordnet` (nltk with its data), or a function of (word, tag).
+
+    Raises:
+        FileNotFoundError: nltk has no WordNet. ImportError: there is no nltk. ValueError: no such function.
+    """
     if name in (None, "none"):
         return None
     if name == "wordnet":
         needs("parsers", "nltk")
+        from nltk.corpus import wordnet
+
+        try:
+            wordnet.ensure_loaded()
+        except LookupError:
+            raise FileNotFoundError(
+                "nltk has no WordNet here. Get it once: python -m nltk.downloader wordnet; or name your own synonyms "
+                "as ./file.py:function."
+            ) from None
         return _wordnet
     return resolve(name, {}, kind="source of synonyms")
 
@@ -154,12 +167,5 @@ def _wordnet(word: str, tag: str) -> list[str]:
         return []
     kind = {"N": wordnet.NOUN, "V": wordnet.VERB, "R": wordnet.ADV, "J": wordnet.ADJ}.get(tag[:1])
     kind = {"ADJ": wordnet.ADJ, "ADV": wordnet.ADV}.get(tag[:3], kind)
-    try:
-        found = wordnet.synsets(word, pos=kind)
-    except LookupError as error:
-        raise FileNotFoundError(
-            "nltk has no WordNet here. Get it once: python -m nltk.downloader wordnet; or name your own synonyms as "
-            "./file.py:function."
-        ) from error
-    names = {lemma.name() for synset in found for lemma in synset.lemmas()}
+    names = {lemma.name() for synset in wordnet.synsets(word, pos=kind) for lemma in synset.lemmas()}
     return sorted(name for name in names if "_" not in name and name.lower() != word.lower())

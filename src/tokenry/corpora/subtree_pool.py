@@ -43,12 +43,15 @@ def agreement(leaf: Tree) -> str:
     return _NUMBERS.get(leaf.label, leaf.label)
 
 
-def key_of(parent: Tree, place: int) -> tuple[str, str, str, str, str]:
-    """When two phrases may stand for each other: label, agreement of the head, phrase around it, side and relation."""
+def key_of(parent: Tree, place: int) -> tuple[str, str, str, str]:
+    """When two phrases may stand for each other: label, agreement of the head, side, and relation to what is around.
+
+    The relation is the treebank's; where there is none, the label of the phrase around stands for it.
+    """
     node = parent.children[place]
     side = "head" if place == parent.head else "before" if place < parent.head else "behind"
     many = node.label in ("NP", "NX") and any(map(_joins, node.children))
-    return node.label, "N.many" if many else agreement(node.head_leaf), parent.label, side, node.relation
+    return node.label, "N.many" if many else agreement(node.head_leaf), side, node.relation or parent.label
 
 
 def _joins(node: Tree) -> bool:
