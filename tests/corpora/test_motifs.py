@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenry.corpora.motifs import Graph, canonical, compare_motifs, connected_sets, count_motifs
+from tokenry.corpora.motifs import Graph, canonical, compare_motifs, connected_sets, count_motifs, graph_of_trees
+from tokenry.corpora.trees import read_trees
 
 
 @st.composite
@@ -58,6 +59,13 @@ def test_renaming_nodes_changes_no_count(graph, random):
     edges = tuple((order[a], order[b], label) for a, b, label in graph.edges)
     renamed = Graph(graph.n, edges, tuple(labels) if graph.labels else ())
     assert count_motifs(graph, 3) == count_motifs(renamed, 3)
+
+
+def test_trees_become_graphs_from_heads_to_what_hangs_on_them():
+    trees = read_trees("(S (NP (DT the) (NN dog)) (VP (VBZ barks)))(S (NP (NNS cats)) (VP (VBP sleep)))")
+    graph = graph_of_trees(trees)
+    assert graph.n == 5
+    assert set(graph.edges) == {(1, 0, "DT"), (2, 1, "NP"), (4, 3, "NP")}
 
 
 def test_a_sample_of_motifs_has_the_right_mean():
