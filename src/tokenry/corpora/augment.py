@@ -40,7 +40,8 @@ class Constraints:
         swaps: phrases changed in a sentence, at most.
         fill: share of words of open classes that are replaced by another of the same tag in the class.
         synonym: share of words of open classes that are replaced by a synonym, where the plug-in has one.
-        protected: words that stay, with the phrases that hold them (negators turn a label around).
+        protected: words that stay, with the phrases that hold them: negators turn a label around. Unless it is empty, so
+            do words that a treebank marks as negative.
         longest: words of a sentence, at most.
         margin: a text is dropped when log p under its own class's grammar is not this much (nats a word) above that
             of every other class; None keeps all.
@@ -224,7 +225,7 @@ def _changed(
             changes.append(Change(sentence, path, node, new, source, "phrase"))
             tree = tree.with_at(path, new)
     for path, leaf in list(tree.nodes()):
-        if leaf.word is None or not leaf.label.startswith(_OPEN) or leaf.word.lower() in constraints.protected:
+        if leaf.word is None or not leaf.label.startswith(_OPEN) or _holds(leaf, constraints.protected):
             continue
         change = _new_word(pool.words[label][leaf.label], leaf, constraints, synonyms, rng)
         if change is not None:
@@ -260,7 +261,8 @@ def _nested(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _holds(node: Tree, protected: frozenset[str]) -> bool:
-    return any(word.lower() in protected for word in node.words)
+    # A treebank of another language marks its negators: Polarity=Neg ends the tag.
+    return any(leaf.word.lower() in protected or (protected and leaf.label.endswith(".Neg")) for leaf in node.leaves)
 
 
 def _finished(pool: SubtreePool, label: str, base: str, trees: tuple[Tree, ...], changes: list[Change]) -> Augmented:

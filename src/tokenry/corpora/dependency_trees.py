@@ -34,7 +34,7 @@ _PENN = frozenset(
      "WP", "WP$", "WRB", "ADD", "AFX", "GW", "HYPH", "NFP", "XX", "#", "$", ".", ",", ":", "''", "``", "-LRB-",
      "-RRB-", '"']
 )  # fmt: skip
-_AGREEING = ("Case", "Number", "Person", "Tense", "VerbForm")
+_AGREEING = ("Case", "Number", "Person", "Tense", "VerbForm", "Polarity")
 
 
 @dataclass(frozen=True)
