@@ -204,6 +204,7 @@ def _write_docs(path, n=6):
     for place, (label, brackets) in enumerate(sentences_of(n)):
         rows.append({"id": f"d{place}", "text": " ".join(read_trees(brackets)[0].words), "label": label,
                      "tree": brackets})  # fmt: skip
+    rows[0]["text"] = "something else"
     rows.append({"id": "broken", "text": "x", "label": "praise", "tree": "(S (NN"})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -214,7 +215,11 @@ def test_the_verb_writes_texts_with_their_provenance(tmp_path):
     done = CliRunner().invoke(app, [*arguments, "--json", "-q"], catch_exceptions=False)
     report = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert any("not readable" in warning for warning in report["warnings"])
+    assert [warning for warning in report["warnings"] if "documents" in warning] == [
+        "1 documents whose tree is not readable",
+        "1 documents whose trees have other words than the text",
+    ]
+    assert any("broken: bracketed tree, line 1" in warning for warning in report["warnings"])
     train = tables.read(tmp_path / "more" / "train.jsonl").to_pylist()
     validation = tables.read(tmp_path / "more" / "validation.jsonl").to_pylist()
     assert [row["id"] for row in validation] == [*(f"d{n}" for n in range(18)), "broken"]
@@ -235,6 +240,7 @@ def test_the_verb_writes_texts_with_their_provenance(tmp_path):
         (["--parser", "column:tre"], "Did you mean 'tree'"),
         (["--parser", "column"], "half a name"),
         (["--margin", "much"], "need a number of nats"),
+        (["--share", "1.5"], "more than 0 and less than 1"),
         (["--strategy", "train-vall"], "Did you mean 'train-val'"),
     ],
 )

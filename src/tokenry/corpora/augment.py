@@ -40,8 +40,8 @@ class Constraints:
         swaps: phrases changed in a sentence, at most.
         fill: share of words of open classes that are replaced by another of the same tag in the class.
         synonym: share of words of open classes that are replaced by a synonym, where the plug-in has one.
-        protected: words that stay, with the phrases that hold them: negators turn a label around. Unless it is empty, so
-            do words that a treebank marks as negative.
+        protected: words that stay, with the phrases that hold them: negators turn a label around. Unless it is empty,
+            words that a treebank marks as negative stay too.
         longest: words of a sentence, at most.
         margin: a text is dropped when log p under its own class's grammar is not this much (nats a word) above that
             of every other class; None keeps all.
