@@ -239,6 +239,7 @@ def test_the_verb_writes_texts_with_their_provenance(tmp_path):
         (["--label", "lable"], "no column 'lable'"),
         (["--parser", "column:tre"], "Did you mean 'tree'"),
         (["--parser", "column"], "half a name"),
+        (["--parser", "colum:tree"], "Did you mean 'column'"),
         (["--margin", "much"], "need a number of nats"),
         (["--share", "1.5"], "more than 0 and less than 1"),
         (["--strategy", "train-vall"], "Did you mean 'train-val'"),

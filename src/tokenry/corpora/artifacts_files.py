@@ -210,7 +210,7 @@ def _dialogues(rows: list[list[dict]], tools: Tools, seed: int) -> tuple:
         return *rows, {"rules": Rules(**said)}
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{path}: {error}. Need an object with forbidden, expected, ends, digression, first."
+            f"{path}: {str(error).rstrip('.')}. Need an object with forbidden, expected, ends, digression, first."
         ) from None
 
 

@@ -15,7 +15,7 @@ are benepar's.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from tokenry.core.choosing import needs, resolve
+from tokenry.core.choosing import needs, resolve, suggest
 from tokenry.corpora.dependency_trees import Skipped, read_conllu
 from tokenry.corpora.trees import Tree, read_trees
 
@@ -45,6 +45,8 @@ def open_parser(name: object, *, heads: str = "collins", skipped: Skipped | None
         ValueError: an unknown parser. ImportError: it is not installed. FileNotFoundError: its model is not.
     """
     kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind not in PARSERS and "." not in kind and (near := suggest(kind, PARSERS)):
+        raise ValueError(f"parser {name!r} is not known.{near} Known: {', '.join(PARSERS)}, or your own function.")
     if kind in PARSERS and not rest:
         raise ValueError(f"parser {name!r} is half a name; need {kind}:NAME.")
     if kind == "column":
@@ -70,8 +72,6 @@ def _brackets(parser: Callable[[str], str], text: str) -> str:
 
 def _given(row: Mapping[str, object], column: str) -> str:
     if column not in row:
-        from tokenry.core.choosing import suggest
-
         raise NoColumnError(f"no column {column!r} with trees.{suggest(column, row)} There are: {', '.join(row)}.")
     return str(row[column] or "")
 
