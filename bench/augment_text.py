@@ -12,7 +12,7 @@ The first command needs spaCy with an English pipeline and writes parses to ~/.c
 WordNet is that of Debian's wordnet-base (usr/share/wordnet). Every arm but "none" has PER_CLASS texts a class. EDA is
 Wei and Zou's (arXiv 1901.11196): synonyms, insertion, swap, deletion, a tenth of the words. Classifiers: the house's
 linear one on words and pairs; for reviews also logistic regression on a frozen sentence encoder (all-MiniLM-L6-v2).
-Nothing was tuned.
+Nothing was tuned. Test sets are drawn once.
 """
 
 import os
@@ -127,13 +127,15 @@ def by_eda(texts: list[str], n: int, rng: np.random.Generator, *more: object) ->
 
 
 def one_seed(rows: list[dict], k: int, seed: int, tools: dict) -> dict[str, dict[str, float]]:
-    """All arms on one draw of originals and test."""
-    rng, chosen, test = np.random.default_rng(seed), {}, []
+    """All arms on one draw of originals; the test set is the same for all draws."""
+    rng, fixed, chosen, test = np.random.default_rng(seed), np.random.default_rng(0), {}, []
     classes = sorted({row["label"] for row in rows})
     for label in classes:
         held = [place for place, row in enumerate(rows) if row["label"] == label]
-        order = [held[place] for place in rng.permutation(len(held))]
-        chosen[label], test = order[:k], test + order[10 : 10 + tools["tested"]]
+        order = [held[place] for place in fixed.permutation(len(held))]
+        test += order[: tools["tested"]]
+        rest = order[tools["tested"] :]
+        chosen[label] = [rest[place] for place in rng.permutation(len(rest))[:k]]
     originals = [(rows[place]["text"], label) for label in classes for place in chosen[label]]
     pool = SubtreePool.from_trees(
         Parsed(str(place), label, rows[place]["trees"]) for label in classes for place in chosen[label]
@@ -149,7 +151,9 @@ def one_seed(rows: list[dict], k: int, seed: int, tools: dict) -> dict[str, dict
         more[name] = [(one.text, label) for label in classes
                       for one in augment(pool, PER_CLASS - k, draws, label=label, constraints=rules)]  # fmt: skip
     asked, answers = [rows[place]["text"] for place in test], np.array([rows[place]["label"] for place in test])
-    vectors = tools["encode"](asked) if "encode" in tools else None
+    vectors = None
+    if "encode" in tools:
+        vectors = tools["vectors"] = tools["encode"](asked) if tools["vectors"] is None else tools["vectors"]
     made = {}
     for name, new in more.items():
         texts, labels = map(list, zip(*originals, *new, strict=True))
@@ -190,18 +194,13 @@ def main() -> None:
                     "settings": {"per_class": PER_CLASS, "tested_per_class": TESTED}}  # fmt: skip
     sets = {name: loaded(name) for name in TESTED}
     runs: dict[tuple[str, int], list[dict]] = defaultdict(list)
+    own = {name: {**tools, "tested": n} for name, n in TESTED.items()}
+    own["reviews"] |= {"encode": encode, "vectors": None}
     for seed in range(said.seeds):
         for name, k in itertools.product(TESTED, (5, 10)):
             rows, skipped = sets[name]
             done = runs[name, k]
-            done.append(
-                one_seed(
-                    rows,
-                    k,
-                    seed,
-                    {**tools, "tested": TESTED[name], **({"encode": encode} if name == "reviews" else {})},
-                )
-            )
+            done.append(one_seed(rows, k, seed, own[name]))
             if len(done) > 1:
                 result[f"{name}, {k} a class"] = {
                     "arms": compared(done), "seeds": len(done), "classes": dict(Counter(row["label"] for row in rows)),

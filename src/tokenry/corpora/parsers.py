@@ -116,8 +116,14 @@ def conllu_of(sentences: Iterable[Iterable]) -> str:
 
 
 def _benepar(model: str) -> Callable[[str], str]:
-    needs("parsers", "spacy", "benepar")
-    import benepar  # noqa: F401
+    needs("parsers", "spacy")
+    try:
+        import benepar  # noqa: F401
+    except ModuleNotFoundError:
+        raise ImportError(
+            "benepar is not installed. It wants older versions of torch and transformers: install it in an environment "
+            "of its own (pip install benepar spacy), or take --parser spacy:MODEL."
+        ) from None
 
     pipeline = _pipeline(model)
     if "benepar" not in pipeline.pipe_names:
