@@ -21,7 +21,15 @@ import pyarrow as pa
 from tokenry.core.choosing import needs
 from tokenry.core.runs import Progress, atomic_path, log
 from tokenry.corpora.embedded import begin, finish
-from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of
+from tokenry.corpora.engine import (
+    Mapped,
+    grouped_schema,
+    joined_names,
+    joined_schema,
+    parts_of,
+    sorted_schema,
+    write_rows,
+)
 from tokenry.corpora.units import Reading, Unit, finished, run_unit
 
 __all__ = ["DaftEngine"]
@@ -110,7 +118,8 @@ class DaftEngine:
     ) -> Path:  # fmt: skip
         """As `engine.Engine.join` says."""
         files = parts_of(left), parts_of(right)
-        return self._query(_join, (*files, joined_names(*files, on=on, how=how), on, how), out)
+        names = joined_names(*files, on=on, how=how)
+        return self._query(_join, (*files, names, on, how, joined_schema(*files, names)), out)
 
     def sort(
         self,
@@ -122,7 +131,9 @@ class DaftEngine:
         drop: bool = False,
     ) -> Path:
         """As `engine.Engine.sort` says."""
-        return self._query(_sort, (parts_of(source), list(by), descending, drop), out)
+        files = parts_of(source)
+        schema = sorted_schema(files, by if drop else ())
+        return self._query(_sort, (files, list(by), descending, schema), out)
 
     def _query(self, task: Callable, work: tuple, out: str | Path) -> Path:
         with atomic_path(out) as part:
@@ -282,37 +293,20 @@ def _group(daft: object, work: tuple) -> None:
         made.append(value.alias(name))
     frame = daft.read_parquet(files)
     frame = frame.groupby(*keys).agg(*made) if made else frame.select(*keys).distinct()
-    _write(frame.sort(keys), out, schema)
+    write_rows(frame.sort(keys).to_arrow_iter(), out, schema)
 
 
 def _join(daft: object, work: tuple) -> None:
-    left, right, names, on, how, out = work
+    left, right, names, on, how, schema, out = work
     ours, theirs = daft.read_parquet(left), daft.read_parquet(right)
     if names:
         theirs = theirs.select(on, *(daft.col(name).alias(new) for name, new in names.items()))
     order = [on, *(name for name in [*ours.column_names, *names.values()] if name != on)]
     joined = ours.join(theirs, on=on, how=how).select(*ours.column_names, *names.values())
-    _write(joined.sort(order), out, None)
+    write_rows(joined.sort(order).to_arrow_iter(), out, schema)
 
 
 def _sort(daft: object, work: tuple) -> None:
-    files, by, descending, drop, out = work
+    files, by, descending, schema, out = work
     frame = daft.read_parquet(files).sort(by, desc=descending, nulls_first=False)
-    _write(frame.exclude(*by) if drop else frame, out, None)
-
-
-def _write(frame: object, out: str, schema: pa.Schema | None) -> None:
-    """Stream a frame into one Parquet file, strings as Arrow's plain ones."""
-    from pyarrow import parquet
-
-    wanted = schema or _plain_strings(frame.schema().to_pyarrow_schema())
-    with parquet.ParquetWriter(out, wanted, compression="zstd") as writer:
-        for batch in frame.to_arrow_iter():
-            writer.write_batch(batch.select(wanted.names).cast(wanted))
-
-
-def _plain_strings(schema: pa.Schema) -> pa.Schema:
-    return pa.schema(
-        pa.field(column.name, pa.string() if pa.types.is_large_string(column.type) else column.type)
-        for column in schema
-    )
+    write_rows(frame.to_arrow_iter(), out, schema)
