@@ -294,7 +294,7 @@ def _fingerprint(units: list[Unit]) -> str:
     for unit in units:
         path = Path(unit.place.path)
         stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
-        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or ()), *stamp])
+        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or unit.section or ()), *stamp])
     return fingerprint(said)
 
 
