@@ -126,6 +126,14 @@ def test_wrong_settings_are_named(tmp_path):
         dedup_substrings(docs, tmp_path / "o", keep="longest", engine=ENGINE)
 
 
+def test_options_of_other_methods_are_refused_not_ignored(tmp_path):
+    docs = write(tmp_path / "d.jsonl", ["x"])
+    command = ["corpus", "dedup", str(docs), "--out", str(tmp_path / "o"), "--method"]
+    for method, option in (("substring", "--against"), ("paragraphs", "--keep")):
+        with pytest.raises(ValueError, match=f"--method {method} knows no {option}"):
+            app([*command, method, option, str(tmp_path)], standalone_mode=False)
+
+
 def test_texts_that_are_shorter_than_a_run_make_an_empty_sidecar(tmp_path):
     made = dedup_substrings(write(tmp_path / "d.jsonl", ["x", None, "y" * 50]), tmp_path / "o", engine=ENGINE)
     assert found(made) == [[], [], []]

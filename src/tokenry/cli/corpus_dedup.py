@@ -51,6 +51,7 @@ def dedup(
     from tokenry.corpora.units import Reading
 
     quiet(no_progress)
+    _refuse_unused(method, {"--against": against, "--signals": signals, "--keep": keep != "first"})
     runs, plain = open_engine(engine, workers=workers), Reading(text=text_column, skip_bad=skip_bad)
     if method == "paragraphs":
         from tokenry.corpora.dedup_paragraphs import dedup_paragraphs
@@ -67,6 +68,13 @@ def dedup(
         reading = replace(plain, sidecars=tuple(map(str, signals or ())))
         made = find(docs, out, settings=settings, keep=keep, against=against or (), reading=reading, engine=runs)
     show(made.report, json=as_json, out=Path(f"{out}.report"))
+
+
+def _refuse_unused(method: str, given: dict[str, object]) -> None:
+    """Options that a method does not know are refused: ignored, they would be believed."""
+    unused = {"paragraphs": ("--against", "--signals", "--keep"), "substring": ("--against", "--signals")}
+    if wrong := [name for name in unused.get(method, ()) if given[name]]:
+        raise ValueError(f"--method {method} knows no {wrong[0]}: the first in order stays. Leave it out.")
 
 
 @app.command(

@@ -31,6 +31,7 @@ __all__ = ["METHODS", "Duplicates", "Settings", "dedup", "normalised_url"]
 # Axes: D documents, E pairs, B bands.
 
 METHODS = ("exact", "url", "minhash")
+OWN = ("paragraphs", "substring")
 _UNSPACED = 24  # characters a word from which on a text counts as written without spaces
 _TRACKING = ("utm_", "fbclid", "gclid", "mc_cid", "mc_eid", "ref_src")
 
@@ -62,7 +63,9 @@ class Settings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(
-                f"no way {self.method!r} to find duplicates.{suggest(self.method, METHODS)} Need {METHODS}."
+                f"no way {self.method!r} to find duplicates.{suggest(self.method, (*METHODS, *OWN))} Need one of "
+                f"{', '.join(METHODS)}; {' and '.join(OWN)} have functions of their own (dedup_paragraphs, "
+                "dedup_substrings)."
             )
         if min(self.width, self.bands, self.rows) < 1 or self.bands * self.rows > 4096:
             raise ValueError(

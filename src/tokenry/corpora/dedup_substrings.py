@@ -74,7 +74,8 @@ def dedup_substrings(
     needs("substring", "pydivsufsort")
     if length < _SHORTEST or keep not in KEEP:
         raise ValueError(
-            f"length={length}, keep={keep!r}; need at least {_SHORTEST} bytes, and to keep {' or '.join(KEEP)}."
+            f"length={length}, keep={keep!r}; need at least {_SHORTEST} bytes (--length), and to keep first or none "
+            "(--keep)."
         )
     engine, target = open_engine(engine), Path(out)
     check_folder(target.parent)
@@ -236,6 +237,7 @@ def _load(path: Path) -> np.ndarray:
 
 def _found(work: _Work, number: int, keep: str) -> np.ndarray:
     """(S, 3) int64: document, first byte, the one after the last, of what repeats among the regions of one deal."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
     from pydivsufsort import divsufsort
 
@@ -249,7 +251,7 @@ def _found(work: _Work, number: int, keep: str) -> np.ndarray:
     documents, begins, pieces, n_before = [], [], [], 0
     for part in made.parts:
         table = pq.read_table(part, columns=["begins", "pieces"])
-        counts = pa.compute.fill_null(pa.compute.list_value_length(table.column("begins")), 0).to_numpy()
+        counts = pc.list_value_length(table.column("begins")).to_numpy()
         documents.append(n_before + np.repeat(np.arange(len(counts)), counts))
         begins += [chunk.flatten().to_numpy() for chunk in table.column("begins").chunks]
         pieces += [piece for chunk in table.column("pieces").chunks for piece in chunk.flatten().to_pylist()]
