@@ -264,8 +264,7 @@ def _found(work: _Work, number: int, keep: str) -> np.ndarray:
     del pieces
     first_R = np.concatenate([[0], np.cumsum(sizes_R + 1)[:-1]])
     ends_R, first = first_R + sizes_R, keep == "first"
-    places = substring_kernels.repeats(data, divsufsort(data), first_R, ends_R, work.length, first)
-    low, high = substring_kernels.merged(places, places + work.length)
+    low, high = substring_kernels.repeats(data, divsufsort(data), first_R, ends_R, work.length, first)
     region = np.searchsorted(first_R, low, side="right") - 1
     shift = begin_R[region] - first_R[region]
     return np.stack([document_R[region], low + shift, high + shift], axis=1)

@@ -90,8 +90,28 @@ def merged(begins, ends):
 
 
 @njit(cache=True, nogil=True)
+def _covered(chosen, length):
+    """The spans that runs of `length` cover which begin where `chosen` is true; those that touch are one."""
+    n, end = 0, -1
+    for at in range(len(chosen)):
+        if chosen[at]:
+            n += at > end
+            end = at + length
+    begins, ends = np.empty(n, np.int64), np.empty(n, np.int64)
+    n, end = 0, -1
+    for at in range(len(chosen)):
+        if chosen[at]:
+            if at > end:
+                begins[n] = at
+                n += 1
+            end = at + length
+            ends[n - 1] = end
+    return begins, ends
+
+
+@njit(cache=True, nogil=True)
 def repeats(data, suffixes, begins, ends, length, keep_first):
-    """Where in `data` runs of `length` bytes within a region begin that stand there more than once.
+    """Spans of `data` that runs of `length` bytes cover which stand there more than once, within a region each.
 
     Args:
         data: uint8, the regions one after the other.
@@ -128,7 +148,7 @@ def repeats(data, suffixes, begins, ends, length, keep_first):
             repeated[first] = True
             repeated[at] = True
         last = at
-    return np.flatnonzero(repeated)
+    return _covered(repeated, length)
 
 
 @njit(cache=True, nogil=True)
