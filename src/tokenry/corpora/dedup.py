@@ -20,7 +20,7 @@ import pyarrow as pa
 from tokenry.core.choosing import suggest
 from tokenry.core.hashing import MinHash, fingerprint
 from tokenry.core.report import Report
-from tokenry.core.runs import check_folder, log, write_run
+from tokenry.core.runs import atomic_write, check_folder, describe_input, log, write_run
 from tokenry.corpora.dedup_clusters import clustered, duplicates_report, ranks, representatives
 from tokenry.corpora.engine import Engine, Mapped, open_engine, read_mapped
 from tokenry.corpora.sidecars import write_sidecar
@@ -32,6 +32,7 @@ __all__ = ["METHODS", "Duplicates", "Settings", "dedup", "normalised_url"]
 
 METHODS = ("exact", "url", "minhash")
 OWN = ("paragraphs", "substring")
+_STAMP = "inputs.txt"  # beside the hashes: what they were made from
 _UNSPACED = 24  # characters a word from which on a text counts as written without spaces
 _TRACKING = ("utm_", "fbclid", "gclid", "mc_cid", "mc_eid", "ref_src")
 
@@ -131,8 +132,9 @@ def dedup(
         raise FileExistsError(f"{out} exists already. Give another --out, or remove it first.")
     earlier = [_opened(folder, settings) for folder in against]
     extra = (settings.url,) if settings.method == "url" else ()
+    stamp = fingerprint(describe_input(source), reading.text, reading.skip_bad)
     if index_folder.exists():
-        index = _opened(index_folder, settings)
+        index = _opened(index_folder, settings, stamp=stamp)
         log(f"the hashes in {index_folder} are there already")
     else:
         plain = replace(reading, columns=extra, sidecars=(), signals=None, schema=None)
@@ -140,13 +142,14 @@ def dedup(
             source, functools.partial(hashes, settings=settings), index_folder, key=settings.key(), reading=plain,
             label="hashing",
         )  # fmt: skip
+        atomic_write(index_folder / _STAMP, stamp)
     ids, first_D, sizes_D, n_pairs, n_checked = clustered([*earlier, index], settings)
     n_before = sum(one.n_out for one in earlier)
     rank_D = ranks(keep, sizes_D, n_before=n_before, reading=reading)
     kept_D = representatives(first_D, rank_D)
     mine = np.arange(n_before, len(kept_D))
     is_duplicate_D = kept_D[mine] != mine
-    names = ids.take(pa.array(kept_D[mine], mask=~is_duplicate_D))
+    names = _plain(ids.take(pa.array(kept_D[mine], mask=~is_duplicate_D)))
     cluster_D = np.bincount(first_D, minlength=len(first_D))[first_D]
     columns = {
         f"dedup.{settings.method}.duplicate_of": names,
@@ -264,8 +267,19 @@ def _gathered(units: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> tup
     return np.concatenate(pieces) if pieces else units[:0], starts
 
 
-def _opened(folder: str | Path, settings: Settings) -> Mapped:
-    mapped = read_mapped(folder)
+def _plain(names: pa.LargeStringArray) -> pa.ChunkedArray:
+    """Large strings as plain ones, in pieces that fit."""
+    pieces = [names.slice(start, 2**20).cast(pa.string()) for start in range(0, len(names), 2**20)]
+    return pa.chunked_array(pieces, pa.string())
+
+
+def _opened(folder: str | Path, settings: Settings, *, stamp: str | None = None) -> Mapped:
+    mapped, written = read_mapped(folder), Path(folder) / _STAMP
+    if stamp is not None and not (written.is_file() and written.read_text() == stamp):
+        raise ValueError(
+            f"the index {folder} is there already and was made from other documents than these, or not to its end. "
+            "Remove it, or give another --out."
+        )
     if mapped.key != settings.key():
         raise ValueError(
             f"the index {folder} was made with other settings than these. Use the same --method and parameters, or "

@@ -37,6 +37,7 @@ __all__ = ["DaftEngine"]
 # Daft and Ray report home unless told not to, and Daft decides when it is imported.
 _QUIET = {"DO_NOT_TRACK": "1", "DAFT_ANALYTICS_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0"}
 _POLL = 0.5
+_STOPPED = ".stopped"  # in the folder of the parts: a unit has failed, begin no other
 
 
 class DaftEngine:
@@ -74,6 +75,7 @@ class DaftEngine:
         rest = [unit for unit in units if finished(folder, unit.number) is None]
         if len(rest) < len(units):
             log(f"{label}: {len(units) - len(rest)} of {len(units)} parts are there already")
+        (folder / _STOPPED).unlink(missing_ok=True)  # left by a run that failed
         told: set[int] = set()
 
         def tell(progress: Progress) -> None:
@@ -220,8 +222,8 @@ def _child(pipe: object, address: str | None, workers: int | None, task: Callabl
 
 def _sentence(error: Exception, address: str | None) -> str:
     if "No module named" in str(error):
-        missing = str(error).rpartition("No module named")[2].split("'")[1]
-        return f"the workers have no module {missing!r}. Install it (and tokenry) in their environment, too."
+        missing = str(error).rpartition("No module named")[2].strip().splitlines()[0]
+        return f"the workers have no module {missing}. Install it (and tokenry) in their environment, too."
     if address and ("connect" in str(error).lower() or isinstance(error, ConnectionError)):
         return (
             f"no answer from the Ray cluster at {address} ({error}). Is it running, and does this user have its "
@@ -270,7 +272,7 @@ def _runner(daft: object, n_workers: int, *, on_ray: bool) -> type:
 
 def _outcome(runner: object, place: int) -> str:
     """Run one unit; an error comes back as a sentence, for Daft would wrap it in its own. After one, none is begun."""
-    stop = runner.folder / ".stopped"
+    stop = runner.folder / _STOPPED
     if stop.exists():
         return json.dumps(None)
     try:
