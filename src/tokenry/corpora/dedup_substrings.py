@@ -63,7 +63,7 @@ def dedup_substrings(
         source: documents, as `core.tables.stream` reads them.
         out: the folder of the sidecar.
         length: bytes of a run (200 are some 50 BPE tokens of English, the paper's number).
-        keep: "first" leaves the first of equal runs alone; "none" marks every copy, as the authors' code does.
+        keep: "first" leaves the first of equal runs alone; "none" marks every copy, as the authors' program lists them.
         memory: bytes that a suffix array may take; the text is gone through once more for each that is needed.
         reading: how the documents are read.
         engine: for all that reads text; the suffix arrays are made on this machine.
