@@ -10,6 +10,7 @@ Daft lives in a child process: it may be set up once only in a process, and it c
 import json
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import traceback
@@ -221,9 +222,8 @@ def _child(pipe: object, address: str | None, workers: int | None, task: Callabl
 
 
 def _sentence(error: Exception, address: str | None) -> str:
-    if "No module named" in str(error):
-        missing = str(error).rpartition("No module named")[2].strip().splitlines()[0]
-        return f"the workers have no module {missing}. Install it (and tokenry) in their environment, too."
+    if missing := re.findall(r"No module named \W*([\w.]+)", str(error)):  # quoted as often as it was passed on
+        return f"the workers have no module {missing[-1]!r}. Install it (and tokenry) in their environment, too."
     if address and ("connect" in str(error).lower() or isinstance(error, ConnectionError)):
         return (
             f"no answer from the Ray cluster at {address} ({error}). Is it running, and does this user have its "
