@@ -131,18 +131,7 @@ def dedup(
     if target.exists():
         raise FileExistsError(f"{out} exists already. Give another --out, or remove it first.")
     earlier = [_opened(folder, settings) for folder in against]
-    extra = (settings.url,) if settings.method == "url" else ()
-    stamp = fingerprint(describe_input(source), reading.text, reading.skip_bad)
-    if index_folder.exists():
-        index = _opened(index_folder, settings, stamp=stamp)
-        log(f"the hashes in {index_folder} are there already")
-    else:
-        plain = replace(reading, columns=extra, sidecars=(), signals=None, schema=None)
-        index = engine.map(
-            source, functools.partial(hashes, settings=settings), index_folder, key=settings.key(), reading=plain,
-            label="hashing",
-        )  # fmt: skip
-        atomic_write(index_folder / _STAMP, stamp)
+    index = _indexed(engine, source, index_folder, settings, reading)
     ids, first_D, sizes_D, n_pairs, n_checked = clustered([*earlier, index], settings)
     n_before = sum(one.n_out for one in earlier)
     rank_D = ranks(keep, sizes_D, n_before=n_before, reading=reading)
@@ -161,6 +150,20 @@ def dedup(
     counts = (n_pairs, n_checked, n_before)
     report = duplicates_report(settings, is_duplicate_D, sizes_D[mine], first_D=first_D[mine], counts=counts)
     return Duplicates(decisions, index, report)
+
+
+def _indexed(engine: Engine, source: object, folder: Path, settings: Settings, reading: Reading) -> Mapped:
+    """The hashes of the documents: those in `folder`, if they were made from just these, else made now."""
+    stamp = fingerprint(describe_input(source), reading.text, reading.skip_bad)
+    if folder.exists():
+        log(f"the hashes in {folder} are there already")
+        return _opened(folder, settings, stamp=stamp)
+    extra = (settings.url,) if settings.method == "url" else ()
+    plain = replace(reading, columns=extra, sidecars=(), signals=None, schema=None)
+    hasher = functools.partial(hashes, settings=settings)
+    index = engine.map(source, hasher, folder, key=settings.key(), reading=plain, label="hashing")
+    atomic_write(folder / _STAMP, stamp)
+    return index
 
 
 def hashes(batch: pa.RecordBatch, *, settings: Settings) -> pa.RecordBatch:
