@@ -111,8 +111,10 @@ def test_broken_rows_are_named_or_counted(tmp_path):
     engine = EmbeddedEngine(workers=1)
     with pytest.raises(ValueError, match=r"1\.jsonl, line 51"):
         engine.map(source, lengths, tmp_path / "out", key="k")
-    mapped = engine.map(source, lengths, tmp_path / "passed", key="k", reading=Reading(skip_bad=True))
+    with pytest.warns(UserWarning, match=r"1 bad row passed over; the first: .*1\.jsonl, line 51"):
+        mapped = engine.map(source, lengths, tmp_path / "passed", key="k", reading=Reading(skip_bad=True))
     assert (mapped.n_in, mapped.n_bad) == (100, 1)
+    assert mapped.losses == {"broken rows": 1}
 
 
 def test_the_setup_reaches_the_function(tmp_path):

@@ -149,6 +149,7 @@ def dedup(
     write_run(target, verb="corpus dedup", arguments=arguments, seed=settings.seed, inputs=[source, *against])
     counts = (n_pairs, n_checked, n_before)
     report = duplicates_report(settings, is_duplicate_D, sizes_D[mine], first_D=first_D[mine], counts=counts)
+    report.facts |= index.losses
     return Duplicates(decisions, index, report)
 
 

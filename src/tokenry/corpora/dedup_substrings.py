@@ -93,7 +93,9 @@ def dedup_substrings(
         shutil.rmtree(scratch, ignore_errors=True)
     arguments = {"method": "substring", "length": length, "keep": keep, "memory": memory}
     write_run(target, verb="corpus dedup", arguments=arguments, seed=None, inputs=[source])
-    return Substrings(decisions, _report(decisions, length, keep, dealt))
+    report = _report(decisions, length, keep, dealt)
+    report.facts |= decisions.losses
+    return Substrings(decisions, report)
 
 
 @dataclass(frozen=True)

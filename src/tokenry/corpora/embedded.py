@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tokenry.core.choosing import needs
+from tokenry.core.columns import BadRows
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import Progress, atomic_path, atomic_write, check_folder, log
 from tokenry.corpora.engine import (
@@ -32,7 +34,17 @@ from tokenry.corpora.engine import (
     write_manifest,
     write_rows,
 )
-from tokenry.corpora.units import Reading, Tally, Unit, cut_units, finished, first_schema, part_name, run_unit
+from tokenry.corpora.units import (
+    Reading,
+    Tally,
+    Unit,
+    cut_units,
+    finished,
+    first_schema,
+    inputs_key,
+    part_name,
+    run_unit,
+)
 
 __all__ = ["EmbeddedEngine", "begin", "finish"]
 
@@ -224,10 +236,10 @@ def begin(source: object, out: str | Path, *, key: str, reading: Reading) -> tup
     check_folder(target.parent)
     if target.exists():
         raise FileExistsError(f"{out} exists already. Give another folder, or remove it first.")
-    units = cut_units(source)
+    units = cut_units(source, skip_bad=reading.skip_bad)
     if reading.schema is None:
         reading = replace(reading, schema=first_schema(units, reading))
-    state = {"key": key, "inputs": _fingerprint(units), "reading": fingerprint(_said(reading)), "format": 1}
+    state = {"key": key, "inputs": inputs_key(units), "reading": fingerprint(_said(reading)), "format": 1}
     folder = target.parent / f".{target.name}.unfinished"
     record = folder / "state.json"
     if record.is_file():
@@ -249,6 +261,7 @@ def finish(folder: Path, out: str | Path, tallies: list[Tally], *, key: str, eng
     if missing:
         raise RuntimeError(f"{folder} lacks the parts {missing[:5]}: not written, or not seen from here. Run it again.")
     _check_schemas(folder, tallies)
+    _tell_of_broken_rows(tallies)
     write_manifest(Mapped(folder, tallies, key), engine)
     for line in folder.glob(".part-*.json"):
         line.unlink()
@@ -276,6 +289,13 @@ def _check_schemas(folder: Path, tallies: list[Tally]) -> None:
             )
 
 
+def _tell_of_broken_rows(tallies: list[Tally]) -> None:
+    """One warning, whatever the verb makes of its report: rows that are gone must not go unseen."""
+    told = BadRows(sum(tally.n_bad for tally in tallies), [one for tally in tallies for one in tally.examples][:1])
+    if told.n:
+        warnings.warn(str(told), stacklevel=2)
+
+
 def _said(reading: Reading) -> dict[str, object]:
     return {
         "text": reading.text,
@@ -286,16 +306,6 @@ def _said(reading: Reading) -> dict[str, object]:
         "signals": None if reading.signals is None else list(reading.signals),
         "on_error": reading.on_error,
     }
-
-
-def _fingerprint(units: list[Unit]) -> str:
-    """Of the files by size and time, and of how they are cut."""
-    said = []
-    for unit in units:
-        path = Path(unit.place.path)
-        stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
-        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or unit.section or ()), *stamp])
-    return fingerprint(said)
 
 
 def _aggregate(name: str, how: str, column: str, kind: pa.DataType) -> str:

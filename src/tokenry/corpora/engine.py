@@ -73,6 +73,12 @@ class Mapped:
         return sum(tally.n_bad for tally in self.tallies)
 
     @property
+    def losses(self) -> dict[str, int]:
+        """What was passed over or set aside, as facts of a report; empty where nothing was."""
+        found = {"broken rows": self.n_bad, "quarantined": len(self.quarantined)}
+        return {name: n for name, n in found.items() if n}
+
+    @property
     def quarantined(self) -> list[tuple[str, str]]:
         """Id and error of every document the function failed on."""
         return [entry for tally in self.tallies for entry in tally.quarantined]

@@ -129,7 +129,7 @@ def select(
     plan = _Plan.of(choice)
     reading = replace(reading, sidecars=tuple(map(str, sidecars)))
     if reading.schema is None:
-        reading = replace(reading, schema=first_schema(cut_units(source), reading))
+        reading = replace(reading, schema=first_schema(cut_units(source, skip_bad=reading.skip_bad), reading))
     known = columns_of(reading.sidecars)
     plan.check([*reading.schema.names, *known])
     _check_cuts(cut or {}, known)
@@ -140,6 +140,7 @@ def select(
     weigher = functools.partial(weigh, choice=choice)
     numbers = map_once(engine, source, weigher, out=weighed, key=key, reading=narrow, label="weighing")
     decisions, report = _decided(numbers, choice, plan, decided, engine.name)
+    report.facts |= numbers.losses
     kept = None
     if write:
         kept = _written(engine, source, target, decided=decided, reading=reading, cuts=dict(cut or {}))

@@ -15,11 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from tokenry.core.columns import BadRows, Columns
+from tokenry.core.hashing import fingerprint
 from tokenry.core.places import HUB, Place, find_places
 from tokenry.core.readers import BATCH_BYTES, Section, read_place, sections
 from tokenry.core.runs import atomic_path, atomic_write
 
-__all__ = ["Reading", "Tally", "Unit", "cut_units", "part_name", "read_unit", "run_unit"]
+__all__ = ["Reading", "Tally", "Unit", "cut_units", "inputs_key", "part_name", "read_unit", "run_unit"]
 
 UNIT_BYTES = 64 * 2**20  # uncompressed bytes of the row groups of one unit, about
 _GROUP_ROWS, _GROUP_BYTES = 16_384, 64 * 2**20
@@ -106,12 +107,13 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.parquet"
 
 
-def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
+def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES, skip_bad: bool = False) -> list[Unit]:
     """The units of a corpus, in order.
 
     Args:
         source: paths, globs, folders, hub addresses, as `core.tables.stream` takes them.
         unit_bytes: about how much of a file makes a unit. Compressed JSON and text files are never cut.
+        skip_bad: a Parquet file that cannot be opened is a unit too, counted as broken when it is read.
 
     Raises:
         FileNotFoundError, ValueError: as `core.places.find_places`; a Parquet file that cannot be opened.
@@ -119,10 +121,20 @@ def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
     units: list[Unit] = []
     for place in find_places(source):
         if place.format == "parquet" and not place.path.startswith(HUB):
-            units += _parquet_units(place, len(units), unit_bytes)
+            units += _parquet_units(place, len(units), unit_bytes, skip_bad=skip_bad)
         else:
             units += _file_units(place, len(units), unit_bytes)
     return units
+
+
+def inputs_key(units: Sequence[Unit]) -> str:
+    """Fingerprint of the files by size and time, and of how they are cut."""
+    said = []
+    for unit in units:
+        path = Path(unit.place.path)
+        stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or unit.section or ()), *stamp])
+    return fingerprint(said)
 
 
 def read_unit(unit: Unit, reading: Reading, bad: BadRows) -> Iterator[pa.RecordBatch]:
@@ -231,14 +243,17 @@ def _cut_lines(path: str, size: int, time_ns: int, unit_bytes: int) -> list[Sect
     return sections(path, unit_bytes)
 
 
-def _parquet_units(place: Place, number: int, unit_bytes: int) -> list[Unit]:
+def _parquet_units(place: Place, number: int, unit_bytes: int, *, skip_bad: bool) -> list[Unit]:
     from pyarrow import parquet
 
     try:
         metadata = parquet.ParquetFile(place.path).metadata
     except (pa.ArrowInvalid, OSError) as error:
+        if skip_bad:
+            return [Unit(number, place)]
         raise ValueError(
-            f"{place.path} is no readable Parquet file ({error}). Write it again, or leave it out."
+            f"{place.path} is no readable Parquet file ({error}). Write it again, leave it out, or pass over such "
+            "files (--skip-bad)."
         ) from error
     units, start, row, size, first = [], 0, 1, 0, 1
     for group in range(metadata.num_row_groups):
