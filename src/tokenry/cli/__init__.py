@@ -16,7 +16,7 @@ HEADINGS = {
     "Data": ("corpus",),
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
-    "Decoding": ("generate",),
+    "Using": ("generate",),
     "House": ("papers", "doctor", "rerun"),
 }
 
