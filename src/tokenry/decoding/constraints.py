@@ -139,7 +139,9 @@ class Checked(Constraint):
         return b""
 
     def advance(self, state: bytes, data: bytes) -> bytes | None:
-        """The bytes so far, if they may go on."""
+        """The bytes so far, if they may go on; nothing written is not asked about."""
+        if not data:
+            return state
         text = state + data
         if self._most is not None and len(text) > self._most:
             return None
