@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from exact_chance import outcomes, random_law
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from exact_chance import outcomes, random_law
 from tokenry.decoding.acceptance import Seeded
 from tokenry.decoding.awrs import (
     NO_LIMIT,
@@ -109,7 +109,9 @@ def test_limits_all_allowed_and_none(name):
 def test_a_law_whose_mass_is_nearly_all_refused_keeps_its_digits():
     law_V = np.array([1 - 3e-12, 1e-12, 2e-12])
     for seed in range(50):
-        passes, loops = (estimator(law_V, lambda token: token == 2, Seeded(seed)) for estimator in (recursive, two_loops))
+        passes, loops = (
+            estimator(law_V, lambda token: token == 2, Seeded(seed)) for estimator in (recursive, two_loops)
+        )
         assert passes.token == loops.token == 2
         assert passes.weight == pytest.approx(2e-12, rel=1e-12)  # the big token is refused first, all but surely
         # After one or two rejects: (1 - mass of the first loop's) / (rejects + 1).
@@ -121,9 +123,13 @@ def test_floats_are_drawn_without_replacement_by_the_same_law():
     from scipy.stats import chi2
 
     law_V = random_law(np.random.default_rng(5), 4)
-    exact = outcomes(lambda chance: tuple(t for t, _ in zip(without_replacement(law_V, chance), range(2), strict=False)))
+    exact = outcomes(
+        lambda chance: tuple(t for t, _ in zip(without_replacement(law_V, chance), range(2), strict=False))
+    )
     floats, n, chance = law_V.astype(float), 1500, Seeded(0)
-    counts = Counter(tuple(t for t, _ in zip(without_replacement(floats, chance), range(2), strict=False)) for _ in range(n))
+    counts = Counter(
+        tuple(t for t, _ in zip(without_replacement(floats, chance), range(2), strict=False)) for _ in range(n)
+    )
     statistic = sum((counts[pair] - n * float(p)) ** 2 / (n * float(p)) for pair, p in exact.items())
     assert set(counts) <= set(exact)
     assert statistic < chi2.ppf(0.9999, len(exact) - 1)
@@ -167,16 +173,19 @@ def test_the_peer_library_has_the_same_mean_weights():
 
     law_V, allowed, n = np.array([0.4, 0.3, 0.2, 0.1]), [True, False, True, False], 3000
 
+    noise = torch.Generator().manual_seed(0)
+
+    def gumbel(log_p):
+        return log_p - (-torch.rand(log_p.shape, dtype=torch.float64, generator=noise).log()).log()
+
     async def theirs():
         async def accept(token):
             return allowed[token]
 
-        generator = torch.Generator().manual_seed(0)
         rows = []
         for _ in range(n):
-            keys = lambda lp: lp - (-torch.rand(lp.shape, dtype=torch.float64, generator=generator).log()).log()  # noqa: E731
             rows.append(await sampler.recursive_awrs(logps=torch.tensor(law_V).log(), toks=list(range(4)),
-                                                     accept=accept, make_keys=keys, max_rejects=float("inf")))  # fmt: skip
+                                                     accept=accept, make_keys=gumbel, max_rejects=float("inf")))  # fmt: skip
         return np.array([[row[0], np.exp(row[1])] for row in rows])
 
     def means(rows):

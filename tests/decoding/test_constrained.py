@@ -71,8 +71,8 @@ def _kl(truth: dict, other: dict) -> float:
 def test_particles_find_the_law_that_masking_misses(small):
     """Effect: KL to the enumerated truth. 30 runs of 64 particles; masking's own KL is exact, no sampling in it.
 
-    1,920 weighted texts over K texts err by about (K - 1) / (2 n), n the effective number: with K = 19 and n of some
-    hundreds below .05; masking misses by more than .3.
+    1,920 weighted texts over K texts err by about (K - 1) / (2 n), n the effective number: with K = 22 and n of some
+    hundreds below .05; masking misses by 1.6.
     """
     prompt, constraint, settings = [1, 0], Regex(TEXTS), Settings(max_new_tokens=6, temperature=1.0)
     end = small.vocab.specials["eos"]
@@ -87,7 +87,7 @@ def test_particles_find_the_law_that_masking_misses(small):
             sums[tuple(ids)] += weight * share / 64 / 30
     total = sum(sums.values())
     drawn = {text: weight / total for text, weight in sums.items()}
-    assert _kl(truth, masked) > 0.3
+    assert _kl(truth, masked) > 1
     assert _kl(truth, drawn) < 0.05
     assert abs(np.mean(evidence) - sum(truth.values())) < 4 * np.std(evidence) / np.sqrt(30)
     one = Counter(tuple(sample(small, prompt, constraint, particles=1, sampler="mask", settings=Settings(
@@ -145,7 +145,7 @@ def test_the_space_of_the_tokenizer_is_no_part_of_a_text(lm):
     for regex in ("Once upon a time", "The (cat|dog)"):
         found = generate(lm, "", strategy=constrained(regex=regex), max_new_tokens=8)
         assert re.fullmatch(regex, found.text)
-    view = view_of(Regex("Once"), lm, (), [lm.start])
+    view = view_of(Regex("Once"), lm, prompt=[lm.start])
     assert view.mask(view.begin()).tolist() == [view.allows(view.begin(), token) for token in range(lm.vocab.size)]
 
 
@@ -212,7 +212,10 @@ def test_the_verb_takes_constraints(capsys, tmp_path):
               f"regex={PATTERN}", "--with", "particles=4", "--with", "sampler=awrs", "--max-new-tokens", "40",
               "--json", "--quiet", "--out", str(tmp_path / "report")])  # fmt: skip
     assert stop.value.code == 0
-    row = {key: values[0] for key, values in json.loads(capsys.readouterr().out)["tables"]["continuations"]["columns"].items()}
+    row = {
+        key: values[0]
+        for key, values in json.loads(capsys.readouterr().out)["tables"]["continuations"]["columns"].items()
+    }
     assert re.fullmatch(PATTERN, row["text"].removeprefix(PROMPT))
     assert row["ended by"] == "end"
     assert -60 < row["log evidence"] < 0

@@ -8,11 +8,11 @@ from operator import mul
 
 import numpy as np
 import pytest
+from exact_chance import outcomes, random_law
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from exact_chance import outcomes, random_law
 from tokenry.decoding.acceptance import Seeded
 from tokenry.decoding.particles import PROPOSERS, run
 
@@ -124,13 +124,17 @@ def test_two_particles_with_estimated_weights_are_properly_weighted():
                    resample_below=1.0, propose=PROPOSERS["awrs-recursive"])  # fmt: skip
 
 
+def _chances(seed):
+    return lambda step, particle: Seeded(np.random.default_rng([seed, step, particle + 1]))
+
+
 @pytest.mark.parametrize("sampler", ["awrs", "mask"])
 def test_the_evidence_of_many_runs_has_the_right_mean(sampler):
     """400 runs of 4 particles with floats: within 4 standard errors, for the default sampler too."""
     laws, view = ToyLaws(7, exact=False), ToyView(ACCEPTED)
     found = [
         math.exp(run(laws, view, n_particles=4, most_tokens=3, propose=PROPOSERS[sampler], resample_below=0.9,
-                     chance_of=lambda step, i, turn=turn: Seeded(np.random.default_rng([turn, step, i + 1]))).log_evidence)
+                     chance_of=_chances(turn)).log_evidence)
         for turn in range(400)
     ]  # fmt: skip
     truth = float(sum(_truth(laws, ACCEPTED, 3).values()))
@@ -139,8 +143,7 @@ def test_the_evidence_of_many_runs_has_the_right_mean(sampler):
 
 
 def _floats(view, *, n=4, laws=None, sampler="awrs", seed=0, **settings):
-    chance_of = lambda step, i: Seeded(np.random.default_rng([seed, step, i + 1]))  # noqa: E731
-    return run(laws or ToyLaws(3, exact=False), view, n_particles=n, chance_of=chance_of,
+    return run(laws or ToyLaws(3, exact=False), view, n_particles=n, chance_of=_chances(seed),
                propose=PROPOSERS[sampler], **{"most_tokens": 3, **settings})  # fmt: skip
 
 

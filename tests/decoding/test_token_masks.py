@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-
 from exact_chance import drawn_without_replacement, outcomes, random_law
+
 from small_vocabularies import byte_level
 from tiny_causal_models import N_TOKENS, tiny
 from tokenry.decoding.acceptance import RULES, walk
@@ -15,7 +15,7 @@ from tokenry.decoding.particles import masked
 from tokenry.decoding.regexes import Regex
 from tokenry.decoding.sampling import Settings
 from tokenry.decoding.speculate import NoDrafter, generate
-from tokenry.decoding.token_masks import DeadEnd, MaskedLogits, TokenView
+from tokenry.decoding.token_masks import DeadEndError, MaskedLogits, TokenView
 from tokenry.decoding.trees import TokenTree, from_paths
 from tokenry.models.session import Session
 
@@ -84,7 +84,7 @@ def test_the_walk_under_a_mask_has_exactly_the_masked_law(rule, seed):
         tree = TokenTree([9, *guesses], [-1, 0, 0])
         found = walk(tree, lambda node: law_of_text(tuple(tree.text(node)[1:])), rule=RULES[rule], chance=chance,
                      laws={0: proposal_V} if rule == "multi-round" else None)  # fmt: skip
-        return tuple(int(tree.tokens[node]) for node in found.path[1:]) + (found.bonus,)
+        return (*tuple(int(tree.tokens[node]) for node in found.path[1:]), found.bonus)
 
     first, pairs, longer = Counter(), Counter(), Counter()
     for tokens, chance in outcomes(act).items():
@@ -136,7 +136,7 @@ class Guessing(NoDrafter):
     def propose(self, context, *, budget, depth):
         done = len(context) - self.n_prompt
         right = self.truth[done : done + 4]
-        return from_paths(context[-1], [[*right[:2], (right + [0])[0] + 1], right, [59, 58]])
+        return from_paths(context[-1], [[*right[:2], sum(right[:1]) + 1], right, [59, 58]])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
@@ -159,8 +159,8 @@ def test_a_library_text_under_the_processor_is_the_same():
 
     prompt, model = [5, 17, 3, 44], tiny("llama")
     ids = torch.tensor([prompt])
-    theirs = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16, pad_token_id=0,
-                            logits_processor=LogitsProcessorList([MaskedLogits(_Ids(), 4)]))  # fmt: skip
+    theirs = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16,
+                            pad_token_id=0, logits_processor=LogitsProcessorList([MaskedLogits(_Ids(), 4)]))  # fmt: skip
     ours, _ = generate(Session.open(model), prompt,
                        settings=Settings(max_new_tokens=16, processors=MaskedLogits(_Ids(), 4)))  # fmt: skip
     assert theirs[0, 4:].tolist() == ours
@@ -168,5 +168,5 @@ def test_a_library_text_under_the_processor_is_the_same():
 
 def test_a_mask_that_forbids_everything_is_a_dead_end(vocab):
     processor = MaskedLogits(TokenView(Checked(lambda data: False, lambda data: False), vocab), 0)
-    with pytest.raises(DeadEnd, match="allows no token"):
+    with pytest.raises(DeadEndError, match="allows no token"):
         processor(torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, vocab.size))

@@ -151,7 +151,8 @@ def geometric(
     """Sampling WITH replacement until `most_accepts` accepts, each token judged once.
 
     Repeats of rejected tokens are not drawn, only counted: a geometric number before each draw from the others. The
-    weight is the Rao-Blackwell form min(m - 1, a) / (a + r - 1) of a accepts and r rejects. More accepts, less variance.
+    weight is the Rao-Blackwell form min(m - 1, a) / (a + r - 1) of a accepts and r rejects: the more accepts,
+    the less variance.
     """
     left, token, known = _Left(law_V), None, set()
     n_accepts = n_rejects = 0
@@ -235,9 +236,7 @@ def spread(weights_M: np.ndarray, chance: Chance) -> list[int]:
     return parents
 
 
-def _first(
-    left: _Left, order: Iterator[int], accepts: Callable[[int], bool], most_rejects: int
-) -> int | None:
+def _first(left: _Left, order: Iterator[int], accepts: Callable[[int], bool], most_rejects: int) -> int | None:
     for token in order:
         left.n_asked += 1
         if accepts(token):

@@ -28,7 +28,7 @@ from tokenry.decoding.sampling import Settings
 from tokenry.decoding.speculate import Statistics
 from tokenry.decoding.speculate import generate as run_loop
 from tokenry.decoding.strategies import Continuation, Drafted, Prompt, ids_of, make, settings_for, text_of
-from tokenry.decoding.token_masks import DeadEnd, MaskedLogits, TokenView, View
+from tokenry.decoding.token_masks import DeadEndError, MaskedLogits, TokenView, View
 from tokenry.models.lm import LM
 from tokenry.models.session import Session
 
@@ -97,11 +97,15 @@ def sample(
     _check_sampler(sampler, particles, resample_below)
     settings = settings_for(lm, settings or Settings())
     ids = ids_of(lm, prompt)
-    view = constraint if not isinstance(constraint, Constraint) else view_of(constraint, lm, settings.ends, ids)
+    view = (
+        constraint
+        if not isinstance(constraint, Constraint)
+        else view_of(constraint, lm, ends=settings.ends, prompt=ids)
+    )
     return _sample(lm, ids, view, settings, sampler, particles, resample_below, most_rejects)[0]
 
 
-def view_of(constraint: Constraint, lm: LM, ends: Sequence[int], prompt: Sequence[int] = ()) -> View:
+def view_of(constraint: Constraint, lm: LM, *, ends: Sequence[int] = (), prompt: Sequence[int] = ()) -> View:
     """A constraint as seen through a model's tokens; engines with masks of their own bring their own view.
 
     Where the tokenizer writes a space before a text, and the prompt holds no text yet, that space does not count.
@@ -128,7 +132,7 @@ def _sample(
     if not ids or room < 2:
         raise ValueError(
             f"a prompt of {len(ids)} tokens; need at least one, and room for an answer in the {session.context} that "
-            "the model holds. Start an empty one with the model's start token (LM.start), or keep the end of a long one."
+            "the model holds. Start an empty one with the model's start token (LM.start); keep the end of a long one."
         )
     greedy = settings.is_greedy and particles == 1 and sampler != "reject"
     laws = ModelLaws(session, ids, replace(settings, temperature=settings.temperature or 1.0))
@@ -220,7 +224,7 @@ class Constrained:
             new, stats, notes = _walked(lm, ids, view, settings, self.drafter)
         else:
             how = (self.sampler, self.particles, self.resample_below, self.most_rejects)
-            found, session = _sample(lm, ids, view, settings, *how)
+            found, _session = _sample(lm, ids, view, settings, *how)
             chosen = _choose(found, settings)
             new = found.ids[chosen]
             stats = Statistics(n_prompt=len(ids), n_new=len(new), n_forwards=found.n_steps, n_steps=found.n_steps - 1)
@@ -239,7 +243,7 @@ class Constrained:
         """The view of this model's tokens, kept from prompt to prompt with what it remembers."""
         key = (id(lm), tuple(ends), bool(lm.vocab.decode_bytes(ids)))
         if key not in self._views:
-            self._views = {key: view_of(self.constraint, lm, ends, ids)}
+            self._views = {key: view_of(self.constraint, lm, ends=ends, prompt=ids)}
         return self._views[key]
 
 
@@ -290,7 +294,7 @@ def _walked(
     try:
         _, stats = run_loop(session, ids, drafted.drafter, settings=settings, rule=drafted.rule, sizing=drafted.sizing,
                             on_token=tokens.append)  # fmt: skip
-    except DeadEnd:
+    except DeadEndError:
         stats = Statistics(n_prompt=len(ids), n_new=len(tokens), n_forwards=session.n_forwards, ended_by="dead end")
     if stats.ended_by == "stop" and not settings.ends and processor.is_over(tokens):
         stats.ended_by = "complete"
@@ -330,8 +334,10 @@ def _notes(found: Samples, view: View, before: tuple[int, int]) -> dict[str, flo
 
 def _check_sampler(sampler: str, particles: int, resample_below: float) -> None:
     if sampler not in PROPOSERS:
-        raise ValueError(f"sampler {sampler!r} is not known.{suggest(sampler, PROPOSERS)} Known: {', '.join(PROPOSERS)}.")
+        raise ValueError(
+            f"sampler {sampler!r} is not known.{suggest(sampler, PROPOSERS)} Known: {', '.join(PROPOSERS)}."
+        )
     if particles < 1 or not 0 <= resample_below <= 1:
         raise ValueError(
-            f"particles={particles}, resample_below={resample_below}; need at least 1 particle, and a share from 0 to 1."
+            f"particles={particles}, resample_below={resample_below}; need at least 1 particle, a share from 0 to 1."
         )

@@ -1,4 +1,4 @@
-"""JSON schemas as constraints, through engines where they are installed: llguidance (a grammar), outlines-core (a regex).
+"""JSON schemas as constraints, through engines where installed: llguidance (a grammar), outlines-core (a regex).
 
 outlines-core turns a schema into a regular expression, which our own automaton runs. llguidance parses; its matcher
 answers about bytes, and `view_for` lets it judge tokens, and whole vocabularies, itself.
@@ -60,14 +60,18 @@ class Grammar(Constraint):
 
     @classmethod
     def of_schema(cls, schema: dict | bool) -> "Grammar":
-        """JSON of a schema."""
+        """JSON of a schema; single spaces are the only white space, lest a model go on with it for ever.
+
+        Forcing is off: the engine would allow only the tokens by which its tokenizer spells what must come, and so
+        change the law of the texts. `schema["x-guidance"]` sets the engine's own options.
+        """
         needs("constraints", "llguidance")
         from llguidance import LLMatcher
 
-        try:
-            return cls(LLMatcher.grammar_from_json_schema(json.dumps(schema)))
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"the engine cannot read the schema: {error}.") from None
+        options = '%llguidance {"no_forcing": true}'
+        if isinstance(schema, dict):
+            schema = {**schema, "x-guidance": {"whitespace_pattern": " ", **schema.get("x-guidance", {})}}
+        return cls(LLMatcher.grammar_from_lark(f"{options}\nstart: %json {json.dumps(schema)}\n"))
 
     def begin(self) -> "_Matched":
         """The matcher before any byte."""

@@ -215,9 +215,9 @@ class _Nodes:
             self._sequence(list(inner), start, goal, flags=(flags | more) & ~less, ends=ends)
         elif kind in (op.MAX_REPEAT, op.MIN_REPEAT):
             self._repeat(*value, start, goal, flags=flags)
-        elif kind is op.AT and ends[0] and value in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
-            self.empties[start].append(goal)
-        elif kind is op.AT and ends[1] and value in (op.AT_END, op.AT_END_STRING):
+        elif (kind is op.AT and ends[0] and value in (op.AT_BEGINNING, op.AT_BEGINNING_STRING)) or (
+            kind is op.AT and ends[1] and value in (op.AT_END, op.AT_END_STRING)
+        ):
             self.empties[start].append(goal)
         elif kind is not op.FAILURE:
             name = _NAMES.get(str(kind), str(value if kind is op.AT else kind).lower().replace("_", " "))

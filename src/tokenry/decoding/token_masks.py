@@ -24,7 +24,7 @@ REMEMBERED = 1 << 18
 """Answers about single tokens that are remembered."""
 
 
-class DeadEnd(ValueError):
+class DeadEndError(ValueError):
     """No token may follow, and the text may not end."""
 
 
@@ -136,10 +136,10 @@ class TokenView:
             kept_E = found_E >= 0
             nodes_N, states_N = trie.children[edges_E[kept_E]].astype(np.int64), found_E[kept_E]
             alive[nodes_N] = True
-        return alive[self._node_V]
+        return alive[self._nodes]
 
     @cached_property
-    def _node_V(self) -> np.ndarray:
+    def _nodes(self) -> np.ndarray:
         """The node of the trie at which each token ends, int64 (V,); -1 for those without bytes."""
         trie, node_V = self.vocab.trie, np.full(self.vocab.size, -1, dtype=np.int64)
         ending = np.flatnonzero(trie.values >= 0)
@@ -169,7 +169,7 @@ class MaskedLogits:
         """Logits with -inf where the constraint forbids.
 
         Raises:
-            DeadEnd: everything is forbidden.
+            DeadEndError: everything is forbidden.
         """
         if ids_1T.shape[-1] < self.n_prompt:
             return logits_1V
@@ -179,7 +179,7 @@ class MaskedLogits:
             return logits_1V  # a guess that is never reached
         mask_V = self.view.mask(state)
         if not mask_V.any():
-            raise DeadEnd(f"after {len(new)} tokens the constraint allows no token, nor the end. Loosen it.")
+            raise DeadEndError(f"after {len(new)} tokens the constraint allows no token, nor the end. Loosen it.")
         size = min(len(mask_V), logits_1V.shape[-1])
         allowed_V = torch.zeros(logits_1V.shape[-1], dtype=torch.bool, device=logits_1V.device)
         allowed_V[:size] = torch.from_numpy(mask_V[:size].copy()).to(logits_1V.device)
