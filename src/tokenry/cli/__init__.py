@@ -55,6 +55,7 @@ from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F
 from tokenry.cli import corpus_contexts as _corpus_contexts  # noqa: E402, F401
 from tokenry.cli import corpus_dedup as _corpus_dedup  # noqa: E402, F401
 from tokenry.cli import corpus_mixing as _corpus_mixing  # noqa: E402, F401
+from tokenry.cli import corpus_pack as _corpus_pack  # noqa: E402, F401
 from tokenry.cli import corpus_predictive as _corpus_predictive  # noqa: E402, F401
 from tokenry.cli import corpus_rate as _corpus_rate  # noqa: E402, F401
 from tokenry.cli import corpus_raw as _corpus_raw  # noqa: E402, F401

@@ -7,6 +7,7 @@ from tokenry.cli.panels import verbs_under
 HEADINGS = {
     "From raw documents to a mixture": (
         "extract", "filings", "describe", "score", "mask", "dedup", "decontaminate", "select", "mix",
+        "pack",
     ),
     "What a document is worth": (
         "utility", "train-classifier", "classify", "train-rater", "rate", "losses", "predictive", "skills",
