@@ -10,7 +10,7 @@ HEADINGS = {
         "pack",
     ),
     "What a document is worth": (
-        "utility", "train-classifier", "classify", "train-rater", "rate", "losses", "predictive", "skills",
+        "utility", "train-classifier", "classify", "criteria", "train-rater", "rate", "losses", "predictive", "skills",
     ),
     "How much of what": ("domains", "search-mixture"),
     "Labelled and synthetic text": ("augment", "artifacts", "contexts"),

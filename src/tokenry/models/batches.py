@@ -159,7 +159,7 @@ def pack(
 
 
 def draw(
-    packs: "Packs | PackedShards",
+    packs: Sequences,
     *,
     batch_size: int,
     seed: int = 0,
