@@ -26,7 +26,7 @@ from tokenry.cli.output import JsonFlag, QuietFlag, SeedOption, SkipBadFlag, Tex
 
 
 @app.command(
-    epilog="Example:  `tokenry corpus criteria crawl/ --signals perplexity/ --score utility.ngram --endpoint "
+    epilog="Example:  `tokenry corpus criteria crawl/ --signals perplexity/ --score ngram.bits_per_byte --endpoint "
     "http://localhost:8000/v1 --model-name qwen --budget-requests 500 --out mine.toml`, then read and edit mine.toml, "
     "and `tokenry corpus rate crawl/ --rubric mine.toml ...`"
 )
