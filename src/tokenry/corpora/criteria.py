@@ -25,7 +25,7 @@ from tokenry.core.report import Report
 from tokenry.corpora.phrases import ask_phrases
 from tokenry.corpora.rubrics import marks, prepare
 from tokenry.corpora.sidecars import columns_of
-from tokenry.corpora.units import Reading, cut_units, read_unit
+from tokenry.corpora.units import Reading, cut_units, first_schema, read_unit
 
 __all__ = ["Criteria", "Extreme", "Search", "extremes", "find_criteria"]
 
@@ -136,9 +136,12 @@ def extremes(
     """
     known = columns_of(sidecars)
     inside = column not in known
+    if inside and column not in (own := first_schema(cut_units(source, skip_bad=reading.skip_bad), reading).names):
+        raise ValueError(f"no column {column!r} in the signals or the documents.{suggest(column, [*known, *own])} "
+                         "Measure it first: tokenry corpus utility DOCS --method ngram.")  # fmt: skip
     folders = () if inside else tuple(map(str, sidecars))
     reading = replace(reading, columns=(column,) if inside else (), sidecars=folders, signals=(column,))
-    sources, values_D = _measured(source, column, reading, known)
+    sources, values_D = _measured(source, column, reading)
     place_D = _places(sources, values_D, search.share)
     chosen = np.flatnonzero(place_D)
     if len(chosen) > search.most:
@@ -161,14 +164,10 @@ def _batches(source: object, reading: Reading) -> Iterator[pa.RecordBatch]:
         yield from read_unit(unit, reading, BadRows())
 
 
-def _measured(source: object, column: str, reading: Reading, known: dict) -> tuple[list[str], np.ndarray]:
+def _measured(source: object, column: str, reading: Reading) -> tuple[list[str], np.ndarray]:
     """Source and value of every document; NaN without a text."""
     sources, values = [], []
     for batch in _batches(source, reading):
-        if column not in batch.schema.names:
-            names = [*known, *batch.schema.names]
-            raise ValueError(f"no column {column!r} in the signals or the documents.{suggest(column, names)} Measure "
-                             "it first: tokenry corpus utility ngram or lm.")  # fmt: skip
         value = batch.column(column)
         if not (pa.types.is_floating(value.type) or pa.types.is_integer(value.type)):
             raise ValueError(f"the column {column!r} holds {value.type}; need numbers, a perplexity or bits per byte.")
