@@ -1,6 +1,6 @@
 """Does a model that goes on with a less toxic corpus write less toxic text? A toy with a planted answer.
 
-    python bench/toxic_generation.py          # 3 seeds, about 2 CPU minutes
+    python bench/toxic_generation.py          # 3 seeds, 86 CPU seconds
 
 A Llama of 260,000 parameters that was trained on children's stories (`tokenry.data.demo_model`) goes on with made
 corpora: sentences of real stories, and in every document three sentences that say of somebody what he or she was. The
