@@ -6,6 +6,7 @@ Language Models (arXiv 2305.16264).
 
 import functools
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,7 +148,9 @@ def _mixed(
     shutil.rmtree(scratch / "out", ignore_errors=True)
     (scratch / "out").mkdir()
     engine.sort(parts, ["mix.order"], scratch / "out" / FILE, drop=True)
-    return _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
+    report = _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
+    report.facts |= sum((Counter(one.losses) for one in measured), Counter())
+    return report
 
 
 def drawn(batch: pa.RecordBatch, *, name: str, seed: int) -> pa.RecordBatch:
@@ -165,7 +168,7 @@ def drawn(batch: pa.RecordBatch, *, name: str, seed: int) -> pa.RecordBatch:
 
 def _shared(sources: Mapping[str, object], reading: Reading) -> Reading:
     """Reading of the columns that all sources have with one type."""
-    schemas = [first_schema(cut_units(source), reading) for source in sources.values()]
+    schemas = [first_schema(cut_units(source, skip_bad=reading.skip_bad), reading) for source in sources.values()]
     fields = [column for column in schemas[0] if all(column.equals(_field(one, column.name)) for one in schemas)]
     names = tuple(column.name for column in fields if column.name not in ("id", "text", "source"))
     return replace(reading, columns=names, schema=pa.schema(fields))

@@ -254,9 +254,7 @@ def score_report(mapped: Mapped) -> Report:
     report = Report("corpus score", "what was measured", facts={"documents": mapped.n_in, "folder": str(mapped.folder)})
     seconds = sum(tally.cpu_seconds for tally in mapped.tallies)
     report.facts["processor seconds"] = round(seconds, 2)
-    if mapped.n_bad or mapped.quarantined:
-        report.facts["broken rows"] = mapped.n_bad
-        report.facts["quarantined"] = len(mapped.quarantined)
+    report.facts |= mapped.losses
     rows = [_described(mapped, name, column) for name, column in columns_of([mapped.folder]).items()]
     report.tables["signals"] = pa.Table.from_pylist(rows)
     return report

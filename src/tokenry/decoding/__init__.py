@@ -10,6 +10,7 @@ STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
     "diffusion": "tokenry.decoding.diffusion_strategy:diffusion",
+    "constrained": "tokenry.decoding.constrained:constrained",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
