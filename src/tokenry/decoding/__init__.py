@@ -9,6 +9,8 @@ from importlib import import_module
 STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
+    "early-exit": "tokenry.decoding.early_exit:early_exit",
+    "self-draft": "tokenry.decoding.self_draft:self_draft",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
