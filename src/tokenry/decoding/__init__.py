@@ -10,6 +10,7 @@ STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
     "early-exit": "tokenry.decoding.early_exit:early_exit",
+    "confident-exit": "tokenry.decoding.confident_exit:confident_exit",
     "self-draft": "tokenry.decoding.self_draft:self_draft",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""

@@ -250,4 +250,3 @@ def early_exit(
         except json.JSONDecodeError as error:
             raise ValueError(f"{schedule} is no JSON ({error}); need what LayerSchedule.to_record gives.") from None
     return EarlyExit(schedule, options, batch)
-
