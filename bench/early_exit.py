@@ -3,8 +3,8 @@
     python bench/early_exit.py --out bench/results/early_exit.json
     python bench/early_exit.py --only speed --out bench/results/early_exit_speed.json
 
-Data: made records of five fields in random order, and the text about them, which follows from the record exactly (a
-name stands in two fields, price and rating together decide the last words), so "right" is known. A Llama of 8 layers
+Data: made records of five fields in random order, and the text about them, which follows from the record exactly
+(price and rating together decide the last word), so "right" is known. A Llama of 8 layers
 learns it from nothing; each policy then fine-tunes a copy for the same number of steps on the same batches, the whole
 model too (the control). Every policy of a budget runs the same layers a token on average. Intervals: over records and
 seeds together (Wilson), paired differences by bootstrap over records.
@@ -41,7 +41,7 @@ N_LAYERS, WIDTH, HEADS = 8, 64, 4
 FIELDS = ("name", "near", "food", "price", "rating")
 VALUES = {
     "name": [f"n{i}" for i in range(24)],
-    "near": [f"n{i}" for i in range(24)],
+    "near": [f"m{i}" for i in range(24)],
     "food": [f"f{i}" for i in range(12)],
     "price": [f"p{i}" for i in range(4)],
     "rating": [f"r{i}" for i in range(5)],
@@ -184,8 +184,8 @@ def one_seed(seed: int, asked: argparse.Namespace) -> dict:
     fit(lite, batches, exits_loss((2, 4)), steps=asked.tune, config=how, label="exits")
     lite.eval()
     found["exits"] = scored(lite, full, records)
-    few = records[: asked.records // 4]
-    found["confident"] = by_confidence(lite, few, [2, 4], [0.0, 0.7, 0.9, 0.99, 1.1])
+    few = records[: asked.records // 10]
+    found["confident"] = by_confidence(lite, few, [2, 4], [0.5, 0.9, 0.99])
     found["drafts"] = {"tuned": by_drafts(lite, few, [2, 4]), "untuned": by_drafts(base, few, [2, 4])}
     return found
 
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("quality", "speed"), default="quality")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--tune", type=int, default=150)
+    parser.add_argument("--tune", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--records", type=int, default=400)
     parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 4.0])

@@ -111,8 +111,8 @@ class LayerSchedule:
                 both ends are given.
             k_max, k_min: layers beside the warm-up ones at the first and at the last step. What is not given follows
                 from `speedup`.
-            spread: when neither end is given: k_max is (1 + spread), k_min (1 - spread) times the middle; 0 keeps one
-                depth.
+            spread: when neither end is given: k_max is (1 + spread), k_min (1 - spread) times the middle, as far as
+                there are layers; 0 keeps one depth.
             warmup, place: as for `from_counts`.
             shape: one of SHAPES.
         """
@@ -136,9 +136,9 @@ class LayerSchedule:
 
         if k_max is not None and k_min is not None:
             return cls.from_counts(n_layers, counts(k_max, k_min), warmup=warmup, place=place)
-        ends = _ends(k_max, k_min, spread)
+        ends = _ends(k_max, k_min, spread, most)
         target = _beside_warmup(n_layers, 2.0 if speedup is None else speedup, warmup)
-        found = _largest(lambda free: counts(*ends(free)), target, upper=2.0 * n_layers)
+        found = _largest(lambda free: counts(*ends(free)), target)
         if found is None:
             raise ValueError(
                 f"k_max={k_max}, k_min={k_min} leave {target:.2f} layers a step beside the warm-up out of reach; "
@@ -223,22 +223,26 @@ def _beside_warmup(n_layers: int, speedup: float, warmup: int) -> float:
     return n_layers / speedup - warmup
 
 
-def _ends(k_max: float | None, k_min: float | None, spread: float) -> Callable[[float], tuple[float, float]]:
-    """(first, last) depth of one free number, both rising with it."""
+def _ends(
+    k_max: float | None, k_min: float | None, spread: float, most: int
+) -> Callable[[float], tuple[float, float]]:
+    """(first, last) depth of one free number from 0 (least) to 2 (all layers that the given end allows)."""
     if k_max is not None:
-        return lambda free: (k_max, min(free, k_max))
+        return lambda free: (k_max, min(free * most, k_max))
     if k_min is not None:
-        return lambda free: (max(free, k_min), k_min)
-    return lambda free: (free * (1 + spread), free * (1 - spread))
+        return lambda free: (max(free * most, k_min), k_min)
+    ratio = (1 - spread) / (1 + spread)
+    # Once the first depth is at its most, only the last one can rise.
+    return lambda free: (min(free, 1) * most, most * (min(free, 1) * ratio + max(free - 1, 0) * (1 - ratio)))
 
 
-def _largest(counts: Callable[[float], np.ndarray], target: float, *, upper: float) -> np.ndarray | None:
-    """The counts of largest mean that do not pass `target`, over a free number from 0 to `upper`; by bisection."""
+def _largest(counts: Callable[[float], np.ndarray], target: float) -> np.ndarray | None:
+    """The counts of largest mean that do not pass `target`, over a free number from 0 to 2; by bisection."""
     slack = 1e-9
-    low, high = 0.0, upper
+    low, high = 0.0, 2.0
     if counts(low).mean() > target + slack:
         return None
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if counts(middle).mean() <= target + slack else (low, middle)
     return counts(low)
