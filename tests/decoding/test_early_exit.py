@@ -13,7 +13,7 @@ from tiny_causal_models import KINDS, tiny
 from tokenry.core.report import Report
 from tokenry.data import demo_model
 from tokenry.decoding import generate as generate_by
-from tokenry.decoding.early_exit import early_exit, skip_generate
+from tokenry.decoding.early_exit import early_exit, skip_generate, skipped
 from tokenry.decoding.exit_training import active_by_position
 from tokenry.decoding.layer_schedules import LayerSchedule
 from tokenry.decoding.layer_switch import LayerSwitch, decoder_layers
@@ -148,6 +148,35 @@ def test_the_strategy_makes_its_schedule_for_what_is_asked():
     quick = generate_by(lm, prompts[0], strategy="early-exit", speedup=1.5, max_new_tokens=12)
     assert quick.notes["layers a token"] <= n_layers / 1.5
     assert quick.notes["layers a token"] / n_layers < quick.notes["share of operations"] < 1
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_inside_the_librarys_generate(model, sampled):
+    ids = torch.tensor([[1, 2, 3, 14, 15], [9, 26, 5, 35, 8]])
+    schedule = LayerSchedule.from_counts(6, [4, 3, 1, 0])
+    asked = {"max_new_tokens": 9, "do_sample": sampled, "repetition_penalty": 1.3, "pad_token_id": 0}
+
+    def run(rows: torch.Tensor, how: object) -> torch.Tensor:
+        torch.manual_seed(5)
+        return model.generate(rows, attention_mask=torch.ones_like(rows), custom_generate=how, **asked)
+
+    found = run(ids, skipped(schedule))
+    assert found.shape == (2, 14)
+    assert all(torch.equal(found[row], run(ids[row : row + 1], skipped(schedule))[0]) for row in (0, 1))
+    if not sampled:
+        assert torch.equal(run(ids, skipped(LayerSchedule.full(6))), run(ids, None))
+
+
+def test_a_cache_that_holds_text_and_padding_are_refused(model):
+    from transformers import DynamicCache
+
+    ids, decode = torch.tensor([PROMPT]), skipped(LayerSchedule.full(6))
+    cache = DynamicCache()
+    model(ids[:, :3], cache=cache)
+    with pytest.raises(ValueError, match="holds 3 tokens"):
+        model.generate(ids, custom_generate=decode, cache=cache, max_new_tokens=2)
+    with pytest.raises(ValueError, match="padded rows"):
+        decode(model, ids, attention_mask=torch.tensor([[1, 1, 1, 1, 1, 0]]))
 
 
 def test_from_the_command_line(capsys, tmp_path):

@@ -10,11 +10,12 @@ Paper: SkipDecode (arXiv 2307.02628).
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from tokenry.decoding.acceptance import Seeded
@@ -25,6 +26,7 @@ from tokenry.decoding.speculate import Statistics
 from tokenry.decoding.strategies import Continuation, Prompt, ids_of, text_of
 from tokenry.models.lm import LM
 from tokenry.models.session import Session
+from tokenry.models.session_support import check_cache
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def skip_generate(
     schedule: LayerSchedule,
     *,
     settings: Settings | None = None,
+    stop_text: Callable[[list[int]], bool] | None = None,
 ) -> Skipped:
     """Continue prompts together, each step with the layers the schedule gives it.
 
@@ -63,13 +66,15 @@ def skip_generate(
             far the batch can go).
         schedule: for this model's number of layers.
         settings: length, temperature, ends.
+        stop_text: called with prompt and new ids of a row after each token; True ends the row.
 
     Raises:
         ValueError: an empty prompt, one that fills the context, a schedule for another number of layers.
     """
     model = model.model if isinstance(model, LM) else model
     _check(model, prompts, schedule)
-    batch = _Batch(Session.open(model, batch=len(prompts)), [list(map(int, row)) for row in prompts], settings)
+    rows = [list(map(int, row)) for row in prompts]
+    batch = _Batch(Session.open(model, batch=len(rows)), rows, settings, stop_text)
     started = time.perf_counter()
     with LayerSwitch(model) as switch:
         batch.start()
@@ -95,6 +100,7 @@ class _Batch:
     session: Session
     contexts: list[list[int]]
     settings: Settings | None = None
+    stop_text: Callable[[list[int]], bool] | None = None
     alive: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -150,9 +156,51 @@ class _Batch:
             return "end"
         if self.settings.stop is not None and self.settings.stop(self.new[row]):
             return "stop"
+        if self.stop_text is not None and self.stop_text(self.contexts[row]):
+            return "stop"
         if len(self.new[row]) >= self.settings.max_new_tokens:
             return "length"
         return "context" if self.session.room < 1 else ""
+
+
+def skipped(schedule: LayerSchedule) -> Callable[..., Tensor]:
+    """What the library's `model.generate(ids, custom_generate=skipped(schedule), ...)` takes.
+
+    Processors, warpers, end tokens and stop strings are the library's. Sampling takes its seed from torch's generator,
+    the same one for each row. Padded rows are refused (the library's processors read a whole padded batch; use
+    `skip_generate` for rows of different lengths), and so is a cache that holds text: its layers would be of different
+    lengths afterwards.
+    """
+
+    def decode(
+        model, input_ids, *, logits_processor=None, stopping_criteria=None, generation_config=None, **kwargs
+    ) -> Tensor:
+        check_cache(kwargs.get("past_key_values", kwargs.get("cache")), model)
+        mask = kwargs.get("attention_mask")
+        if mask is not None and not bool(mask.all()):
+            raise ValueError("padded rows; this takes rows of one length. For others use early_exit.skip_generate.")
+        device, sampled = input_ids.device, bool(getattr(generation_config, "do_sample", False))
+
+        def processed(ids: Tensor, logits: Tensor) -> Tensor:
+            return logits_processor(ids, logits) if logits_processor is not None else logits
+
+        def ended(context: list[int]) -> bool:
+            return stopping_criteria is not None and bool(
+                stopping_criteria(torch.tensor([context], device=device), None).all()
+            )
+
+        settings = Settings(
+            max_new_tokens=1 << 30,
+            temperature=1.0 if sampled else 0.0,
+            seed=int(torch.randint(1 << 62, ())) if sampled else 0,
+            processors=processed,
+        )
+        new = skip_generate(model, input_ids.tolist(), schedule, settings=settings, stop_text=ended).ids
+        longest, pad = max(map(len, new)), getattr(generation_config, "_pad_token_tensor", None)
+        filled = [[*row, *[0 if pad is None else int(pad)] * (longest - len(row))] for row in new]
+        return torch.cat([input_ids, torch.tensor(filled, device=device)], dim=1)
+
+    return decode
 
 
 def _check(model: nn.Module, prompts: Sequence[Sequence[int]], schedule: LayerSchedule) -> None:
