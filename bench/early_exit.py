@@ -1,4 +1,4 @@
-"""Quality against layers: early exit by position, naive truncation to the same compute, exit by confidence, self-drafts.
+"""Quality against layers: early exit by position, naive truncation to the same compute, by confidence, self-drafts.
 
     python bench/early_exit.py --out bench/results/early_exit.json
     python bench/early_exit.py --only speed --out bench/results/early_exit_speed.json
@@ -47,8 +47,8 @@ VALUES = {
     "rating": [f"r{i}" for i in range(5)],
 }
 WORDS = ["<pad>", "<s>", "</s>", "=>", *FIELDS, *dict.fromkeys(v for values in VALUES.values() for v in values),
-         *"is a place near and it serves food for at . guests give so we say".split(), *(f"v{i}" for i in range(7)),
-         *(f"cost{i}" for i in range(4))]  # fmt: skip
+         "is", "a", "place", "near", "and", "it", "serves", "food", "for", "at", ".", "guests", "give",
+         "so", "we", "say", *(f"v{i}" for i in range(7)), *(f"cost{i}" for i in range(4))]  # fmt: skip
 ID = {word: number for number, word in enumerate(WORDS)}
 
 
@@ -178,8 +178,9 @@ def one_seed(seed: int, asked: argparse.Namespace) -> dict:
             finetune(model, batches, schedule, steps=asked.tune, config=how, label=name)
             after = scored(model.eval(), schedule, records)
             found["rows"].append({"speedup": speedup, "policy": name, "untuned": before, "tuned": after})
-            print(f"seed {seed} {speedup}x {name}: {after['layers']:.2f} layers, right {np.mean(before['right']):.3f} -> "
-                  f"{np.mean(after['right']):.3f}, nats {after['nats']:.3f}", flush=True)  # fmt: skip
+            rates = " -> ".join(f"{np.mean(part['right']):.3f}" for part in (before, after))
+            told = f"{after['layers']:.2f} layers, right {rates}, nats {after['nats']:.3f}"
+            print(f"seed {seed} {speedup}x {name}: {told}", flush=True)
     lite = copy.deepcopy(base)
     fit(lite, batches, exits_loss((2, 4)), steps=asked.tune, config=how, label="exits")
     lite.eval()
@@ -248,7 +249,8 @@ def speed(asked: argparse.Namespace) -> list[dict]:
         for kind, times in took.items():
             ratios = [whole / mine for whole, mine in zip(took[1], times, strict=True)]
             found.append({"batch": batch, "asked": kind, "layers": kinds[kind].average(n_new - 1),
-                          "ms a token": statistics.median(times), "faster": vars_of(bootstrap_interval(ratios))})  # fmt: skip
+                          "ms a token": statistics.median(times),
+                          "faster": vars_of(bootstrap_interval(ratios))})  # fmt: skip
             print(found[-1], flush=True)
     return found
 
@@ -258,11 +260,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("quality", "speed"), default="quality")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--tune", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--tune", type=int, default=60)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--records", type=int, default=400)
-    parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 4.0])
+    parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 3.0, 5.0])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from shorter_models import shorter
 
-from test_layer_switch import shorter
 from tiny_causal_models import tiny
 from tokenry.data import demo_model
 from tokenry.decoding import generate as generate_by

@@ -5,9 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
+from shorter_models import shorter
 
-from test_layer_switch import shorter
 from tiny_causal_models import tiny
 from tokenry.data import demo_model
 from tokenry.decoding import generate as generate_by
@@ -23,7 +22,7 @@ from tokenry.decoding.exit_training import (
 )
 from tokenry.decoding.layer_schedules import LayerSchedule
 from tokenry.models.lm import LM
-from tokenry.models.training import FitConfig, fit, next_token_loss
+from tokenry.models.training import FitConfig, next_token_loss
 
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 35, 8], [1, 2, 3, 4, 5, 6, 7, 8]])
 LABELS = torch.tensor([[-100, -100, -100, 9, 26, 5, 35, 8], [-100, 2, 3, 4, 5, 6, -100, -100]])

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 import torch
+from shorter_models import shorter
 
-from test_layer_switch import shorter
 from tiny_causal_models import KINDS, tiny
 from tokenry.data import demo_model
 from tokenry.decoding import generate as generate_by
@@ -128,7 +128,8 @@ def test_inside_the_librarys_generate_and_by_name():
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"n_guesses": 0}, "at least 1"), ({"confidence": 2}, "confidence=2"), ({"layers": 4}, "of 3"), ({"layers": 0}, "1 to")],
+    [({"n_guesses": 0}, "at least 1"), ({"confidence": 2}, "confidence=2"), ({"layers": 4}, "of 3"),
+     ({"layers": 0}, "1 to")],
 )  # fmt: skip
 def test_options_that_mean_nothing_are_refused(options, told):
     with pytest.raises(ValueError, match=told):

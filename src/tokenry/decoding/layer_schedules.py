@@ -223,9 +223,7 @@ def _beside_warmup(n_layers: int, speedup: float, warmup: int) -> float:
     return n_layers / speedup - warmup
 
 
-def _ends(
-    k_max: float | None, k_min: float | None, spread: float, most: int
-) -> Callable[[float], tuple[float, float]]:
+def _ends(k_max: float | None, k_min: float | None, spread: float, most: int) -> Callable[[float], tuple[float, float]]:
     """(first, last) depth of one free number from 0 (least) to 2 (all layers that the given end allows)."""
     if k_max is not None:
         return lambda free: (k_max, min(free * most, k_max))

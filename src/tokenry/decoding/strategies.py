@@ -148,10 +148,10 @@ def generate(
     run = make(strategy, **{key: value for key, value in asked.items() if key not in fields})
     if isinstance(prompts, str) or _is_ids(prompts):
         return run(lm, prompts, settings)
-    return list(continued(run, lm, prompts, settings))
+    return list(continued(run, lm, prompts, settings=settings))
 
 
-def continued(run: Strategy, lm: LM, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Continuation]:
+def continued(run: Strategy, lm: LM, prompts: Iterable[Prompt], *, settings: Settings) -> Iterator[Continuation]:
     """Continuations in order: together where the strategy can, else each as soon as it is asked for."""
     if hasattr(run, "many"):
         yield from run.many(lm, list(prompts), settings)

@@ -47,7 +47,7 @@ def generate_report(
     settings = settings_for(lm, settings or Settings())
     settings = replace(settings, stop=stop_at(lm, stop) or settings.stop)
     rows, found = [], []
-    for prompt, one in zip(prompts, continued(run, lm, prompts, settings), strict=True):
+    for prompt, one in zip(prompts, continued(run, lm, prompts, settings=settings), strict=True):
         found.append(one.stats)
         rows.append({
             "prompt": prompt, "text": one.text, "tokens": one.stats.n_new, "forwards": one.stats.n_forwards,
