@@ -11,6 +11,9 @@ STRATEGIES = {
     "lookup": "tokenry.decoding.lookup:lookup",
     "diffusion": "tokenry.decoding.diffusion_strategy:diffusion",
     "constrained": "tokenry.decoding.constrained:constrained",
+    "early-exit": "tokenry.decoding.early_exit:early_exit",
+    "confident-exit": "tokenry.decoding.confident_exit:confident_exit",
+    "self-draft": "tokenry.decoding.self_draft:self_draft",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
