@@ -9,10 +9,14 @@ from importlib import import_module
 STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
+    "transformers:greedy": "tokenry.decoding.library_decoders:greedy",
+    "transformers:prompt-lookup": "tokenry.decoding.library_decoders:prompt_lookup",
+    "transformers:assisted": "tokenry.decoding.library_decoders:assisted",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
 _FRONT = {
+    "bench": "tokenry.decoding.benchmark_report:bench",
     "generate": "tokenry.decoding.strategies:generate",
     "Settings": "tokenry.decoding.sampling:Settings",
 }
