@@ -9,6 +9,11 @@ from importlib import import_module
 STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
+    "suffix": "tokenry.decoding.suffix_automaton:suffix",
+    "recycling": "tokenry.decoding.recycling:recycling",
+    "draft-chain": "tokenry.decoding.speculative:draft_chain",
+    "draft-tree": "tokenry.decoding.speculative:draft_tree",
+    "dynamic-tree": "tokenry.decoding.speculative:dynamic_tree",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
