@@ -142,12 +142,13 @@ def grow_fixed(root: int, laws_after: LawsAfter, *, shape: Shape, children: Chil
         if not inner:
             break
         for node, law_V in zip(inner, _asked(growth, laws_after, [number[node] for node in inner]), strict=True):
-            found = children(law_V)
+            found, value = children(law_V), growth.values[number[node]]
             for below in growth_children[node]:
                 pair = next(found, None)
                 if pair is None:
                     break
-                number[below] = growth.add(number[node], *pair, growth.values[number[node]] * pair[1])
+                number[below] = growth.add(number[node], *pair, value * pair[1])
+                value = value * (1 - pair[1])
     return growth
 
 

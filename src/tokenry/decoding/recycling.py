@@ -9,6 +9,7 @@ Paper: Turning Trash into Treasure: Token Recycling (arXiv 2408.08696), section 
 # Axes: V vocabulary, K kept successors, N nodes.
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -94,7 +95,7 @@ class Recycling:
                 "Call reset(), or load the table that belongs to it."
             )
         if self.from_prompt:
-            for token, following in zip(prompt[:-1], prompt[1:], strict=True):
+            for token, following in itertools.pairwise(prompt):
                 row_K = self.table_VK[token]
                 if row_K[0] != following:
                     known = np.flatnonzero(row_K == following)

@@ -1,4 +1,4 @@
-"""Draft-model strategies: a chain, a fixed tree of the best shape, and DySpec's tree that grows where the draft is sure.
+"""Draft models: a chain, a fixed tree of the best shape, and DySpec's tree that grows where it is likely to stand.
 
 Sampled children are drawn from the draft without replacement and judged by the multi-round rule, so the text has the
 target's law exactly; at temperature 0, or with `children="likeliest"`, the draft's likeliest tokens are taken.
