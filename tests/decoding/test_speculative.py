@@ -1,7 +1,7 @@
 """Draft-model strategies write the target's own text, and the tree that follows the draft accepts more."""
 
 import copy
-import json
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -88,24 +88,24 @@ def test_a_draft_that_is_the_target_is_taken_along_its_first_children(name):
 
 @pytest.mark.parametrize("how", [{"expansion": "greedy"}, {"expansion": "layers"}, {"children": "likeliest"}])
 def test_sampled_text_follows_the_targets_law(how):
-    """Two tokens through the tree, 120 texts: chi-square at the 99.99 % point against the exact law."""
+    """Three tokens through trees of depth two, 160 texts: chi-square at the 99.99 % point against the exact law."""
     from scipy.stats import chi2
 
     model = tiny()
-    asked = Settings(max_new_tokens=3, temperature=3.0, top_k=2)
+    asked = Settings(max_new_tokens=4, temperature=6.0, top_k=2)
     start = Session.open(model)
     start.extend(PROMPT[:-1])
     law = {(): 1.0}
-    for _ in range(3):
+    for _ in range(4):
         after = {text: asked.law(start.fork().extend([PROMPT[-1], *text])) for text in law}
         law = {(*text, token): p * float(after[text][token])
                for text, p in law.items() for token in after[text].nonzero().flatten().tolist()}  # fmt: skip
-    drafter, counts, n_texts, n_accepted = DynamicTree(shaken(model, 0.1), **how), Counter(), 120, 0
+    drafter, counts, n_texts, n_accepted = DynamicTree(shaken(model, 0.03), **how), Counter(), 160, 0
     for seed in range(n_texts):
         new, stats = generate(start.fork(), PROMPT, drafter, settings=replace(asked, seed=seed), sizing=3)
         counts[tuple(new)] += 1
         n_accepted += stats.n_accepted
-    assert n_accepted > 20
+    assert n_accepted > 40
     statistic = sum((counts[text] - n_texts * p) ** 2 / (n_texts * p) for text, p in law.items())
     assert statistic < chi2.ppf(0.9999, len(law) - 1)
 
@@ -150,11 +150,11 @@ def test_the_verb_drafts_with_a_model(capsys, strategy):
     lm, folder = LM.open(demo_model()), str(demo_model())
     asked = ["--prompt", STORIES[0], "--strategy", strategy, "--with", f"draft={folder}", "--max-new-tokens", "24"]
     with pytest.raises(SystemExit) as stop:
-        main(["generate", folder, *asked, "--json"])
+        main(["generate", folder, *asked])
     assert stop.value.code == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["tables"]["continuations"][0]["text"] == lm.generate(STORIES[0], max_new_tokens=24)
-    assert report["facts"]["n_forwards"] < 8
+    out, err = capsys.readouterr()
+    assert out.rstrip("\n") == lm.generate(STORIES[0], max_new_tokens=24)
+    assert int(re.search(r"in (\d+) forward", err)[1]) < 8
 
 
 def test_what_cannot_be_done_is_said():
