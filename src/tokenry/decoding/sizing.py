@@ -18,6 +18,9 @@ from tokenry.decoding.speculate import FixedSize, Sizing, StepCost
 
 SIZES = (0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 128, 256)
 
+_LINE = 1.0
+"""Measurements the line through all sizes counts for, at each of them: one slow step must not decide."""
+
 
 class Measured:
     """Sizing by measured times and gains.
@@ -28,7 +31,7 @@ class Measured:
         retry: plain steps after which guessing is tried again; doubled each time it loses, up to 16 times as many.
     """
 
-    def __init__(self, sizes_A: Sequence[int] = SIZES, *, memory: float = 200.0, retry: int = 32) -> None:
+    def __init__(self, sizes_A: Sequence[int] = SIZES, *, memory: float = 200.0, retry: int = 16) -> None:
         if not sizes_A or min(sizes_A) < 0 or max(sizes_A) == 0:
             raise ValueError(f"sizes {list(sizes_A)}; need at least one above 0.")
         self.sizes_A = tuple(sorted({0, *map(int, sizes_A)}))
@@ -38,7 +41,7 @@ class Measured:
         self._weight_A, self._gain_A, self._nodes_A = np.zeros(n), np.zeros(n), np.zeros(n)
         self._asked, self._n_steps = 0, 0
         self._rest, self._pause = 0, retry
-        self._first = [0, min(2, n - 1), min(5, n - 1), 0, min(2, n - 1), min(5, n - 1), min(2, n - 1)]
+        self._first = [0, min(5, n - 1), min(2, n - 1), 0, min(5, n - 1)]
 
     def budget(self) -> int:
         """The size for the next step."""
@@ -67,16 +70,17 @@ class Measured:
         }
 
     def seconds(self) -> np.ndarray:
-        """(A,) seconds of a step of each size: the median of the last nine, else by the line through the others."""
+        """(A,) seconds of a step of each size: the median of the last nine, drawn towards the line through all."""
         known = [place for place, times in enumerate(self._seconds) if times]
         if not known:
             return np.ones(len(self.sizes_A))
         middle = np.array([median(self._seconds[place]) for place in known])
-        sizes = np.array([self.sizes_A[place] for place in known], dtype=np.float64)
-        slope, base = np.polyfit(sizes, middle, 1) if len(known) > 1 else (0.0, middle[0])
-        line_A = max(base, 1e-9) + max(slope, 0.0) * np.array(self.sizes_A)
-        line_A[known] = middle
-        return np.maximum.accumulate(line_A)  # more guesses are never cheaper; what says so is noise
+        count = np.array([len(self._seconds[place]) for place in known], dtype=np.float64)
+        sizes_A = np.array(self.sizes_A, dtype=np.float64)
+        slope, base = np.polyfit(sizes_A[known], middle, 1, w=np.sqrt(count)) if len(known) > 1 else (0.0, middle[0])
+        seconds_A = max(base, 1e-9) + max(slope, 0.0) * sizes_A
+        seconds_A[known] = (count * middle + _LINE * seconds_A[known]) / (count + _LINE)
+        return np.maximum.accumulate(seconds_A)  # more guesses are never cheaper; what says so is noise
 
     def gains(self) -> np.ndarray:
         """(A,) accepted guesses a step: what was seen, shrunk to c log2(1 + n) fitted over all sizes."""
