@@ -12,6 +12,11 @@ STRATEGIES = {
     "transformers:greedy": "tokenry.decoding.library_decoders:greedy",
     "transformers:prompt-lookup": "tokenry.decoding.library_decoders:prompt_lookup",
     "transformers:assisted": "tokenry.decoding.library_decoders:assisted",
+    "suffix": "tokenry.decoding.suffix_automaton:suffix",
+    "recycling": "tokenry.decoding.recycling:recycling",
+    "draft-chain": "tokenry.decoding.speculative:draft_chain",
+    "draft-tree": "tokenry.decoding.speculative:draft_tree",
+    "dynamic-tree": "tokenry.decoding.speculative:dynamic_tree",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 

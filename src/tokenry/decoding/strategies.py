@@ -56,13 +56,14 @@ class Drafted:
     rule: str | Callable | None = None
 
     def __call__(self, lm: LM, prompt: Prompt, settings: Settings) -> Continuation:
-        """Continue one prompt."""
+        """Continue one prompt. A drafter with a method `prepare(lm)` is told of the model first."""
+        if hasattr(self.drafter, "prepare"):
+            self.drafter.prepare(lm)
         session = Session.open(lm)
         ids = ids_of(lm, prompt)
         new, stats = run_loop(session, ids, self.drafter, settings=settings, rule=self.rule, sizing=self.sizing)
-        return Continuation(
-            ids, new, text_of(lm, [*ids, *new]), stats, dict(getattr(self.drafter, "notes", None) or {})
-        )
+        notes = {**(getattr(self.drafter, "notes", None) or {}), **(getattr(self.sizing, "notes", None) or {})}
+        return Continuation(ids, new, text_of(lm, [*ids, *new]), stats, notes)
 
 
 def plain() -> Drafted:
