@@ -17,6 +17,9 @@ STRATEGIES = {
     "draft-chain": "tokenry.decoding.speculative:draft_chain",
     "draft-tree": "tokenry.decoding.speculative:draft_tree",
     "dynamic-tree": "tokenry.decoding.speculative:dynamic_tree",
+    "early-exit": "tokenry.decoding.early_exit:early_exit",
+    "confident-exit": "tokenry.decoding.confident_exit:confident_exit",
+    "self-draft": "tokenry.decoding.self_draft:self_draft",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 

@@ -1,6 +1,6 @@
 """Strategies: one call to continue prompts with any of them, from Python or `tokenry generate`, with what it cost."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -33,7 +33,10 @@ class Continuation:
 
 
 class Strategy(Protocol):
-    """A way to decode. It may keep what it learns from one prompt to the next."""
+    """A way to decode. It may keep what it learns from one prompt to the next.
+
+    One that decodes prompts together has a method `many(lm, prompts, settings) -> list[Continuation]` as well.
+    """
 
     def __call__(self, lm: LM, prompt: Prompt, settings: Settings) -> Continuation:
         """Continue one prompt."""
@@ -155,7 +158,15 @@ def generate(
     run = make(strategy, **{key: value for key, value in asked.items() if key not in fields})
     if isinstance(prompts, str) or _is_ids(prompts):
         return run(lm, prompts, settings)
-    return [run(lm, prompt, settings) for prompt in prompts]
+    return list(continued(run, lm, prompts, settings=settings))
+
+
+def continued(run: Strategy, lm: LM, prompts: Iterable[Prompt], *, settings: Settings) -> Iterator[Continuation]:
+    """Continuations in order: together where the strategy can, else each as soon as it is asked for."""
+    if hasattr(run, "many"):
+        yield from run.many(lm, list(prompts), settings)
+    else:
+        yield from (run(lm, prompt, settings) for prompt in prompts)
 
 
 def ids_of(lm: LM, prompt: Prompt) -> list[int]:

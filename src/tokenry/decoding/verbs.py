@@ -6,7 +6,7 @@ from dataclasses import replace
 from tokenry.core.intervals import ratio_interval
 from tokenry.core.report import Report
 from tokenry.decoding.sampling import Settings
-from tokenry.decoding.strategies import Continuation, make, settings_for, stop_at
+from tokenry.decoding.strategies import Continuation, continued, make, settings_for, stop_at
 from tokenry.models.lm import LM
 
 
@@ -47,8 +47,7 @@ def generate_report(
     settings = settings_for(lm, settings or Settings())
     settings = replace(settings, stop=stop_at(lm, stop) or settings.stop)
     rows, found = [], []
-    for prompt in prompts:
-        one = run(lm, prompt, settings)
+    for prompt, one in zip(prompts, continued(run, lm, prompts, settings=settings), strict=True):
         found.append(one.stats)
         rows.append({
             "prompt": prompt, "text": one.text, "tokens": one.stats.n_new, "forwards": one.stats.n_forwards,
