@@ -9,6 +9,7 @@ from importlib import import_module
 STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
+    "routed": "tokenry.decoding.routing:routed",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
