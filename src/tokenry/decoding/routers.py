@@ -41,6 +41,7 @@ class RoutingStep:
         embedding_BD: their rows of the small model's input embedding.
         rows: number of each row in the call, which stays when other rows have ended.
         position: tokens written so far.
+        contexts: ids of each row's text, without the proposal.
         large: runs the large model over the same text and gives its raw logits (B, V); the loop uses them again.
     """
 
@@ -50,6 +51,7 @@ class RoutingStep:
     embedding_BD: Tensor
     rows: Sequence[int] = ()
     position: int = 0
+    contexts: Sequence[list[int]] = ()
     large: Callable[[], Tensor] | None = None
 
 

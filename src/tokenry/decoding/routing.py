@@ -249,6 +249,7 @@ class _Run:
             embedding_BD=model.get_input_embeddings().weight[tokens_B],
             rows=self.alive,
             position=self.n_written,
+            contexts=rows,
             large=large,
         )
         scores = self.router(step).tolist()

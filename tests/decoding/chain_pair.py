@@ -42,10 +42,20 @@ def law(size: str) -> torch.Tensor:
     return logits_VV
 
 
+def chain_tokenizer() -> object:
+    """One word a token; the wordings end a sentence."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"{'sab'[kind]}{state}{'.' * (kind > 0)}": token(state, kind) for state in range(N_STATES) for kind in range(3)}
+    inner = Tokenizer(models.WordLevel(words, unk_token="s0"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=inner)
+
+
 @functools.cache
 def chain_model(size: str) -> LM:
     """The LM of a chain: one-hot embeddings, one layer that adds nothing, the law as its head."""
-    from tests_vocabulary import chain_tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
