@@ -300,5 +300,5 @@ def _report(
     report.tables["recall at a rate"] = pa.table({"rate": rates, **recalls, "chance": rates})
     series = {"router": list(zip(found.rate, found.recall, strict=True))}
     title = "Divergent tokens found at each rate (validation texts)"
-    report.figures["sweep"] = Figure("line", title, "rate", "recall", series)
+    report.figures.append(Figure("line", title, "rate", "recall", series))
     return report

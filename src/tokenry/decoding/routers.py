@@ -300,8 +300,10 @@ class HiddenStateRouter:
         folder = Path(folder)
         missing = [name for name in ("router.json", "router.safetensors") if not (folder / name).is_file()]
         if missing:
+            from tokenry.core.choosing import suggest
+
             raise FileNotFoundError(
-                f"{folder} is no router: no {missing[0]}. Train one (tokenry route train), or name one without "
+                f"{folder} is no router: no {missing[0]}.{suggest(str(folder), ROUTERS)} Train one (tokenry route train), or name one without "
                 f"training: {', '.join(ROUTERS)}."
             )
         try:

@@ -118,7 +118,7 @@ def routed_generate(
     prompts: Sequence[Sequence[int]],
     *,
     router: Router | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     settings: Settings | None = None,
 ) -> tuple[list[RoutedText], RoutingCost]:
     """Continue prompts as one batch.
@@ -127,8 +127,8 @@ def routed_generate(
         small, large: the pair; one that the threshold rules out may be None.
         prompts: ids of each, at least one id. Shorter ones are padded on the left.
         router: scores each proposal; not needed at the limits.
-        threshold: the large model writes a token whose score is at least this. 0 or less: all of them (the small model
-            does not run); 1 or more: none (the large model does not run).
+        threshold: the large model writes a token whose score is at least this; None takes the router's own. 0 or less:
+            all of them (the small model does not run); 1 or more: none (the large model does not run).
         settings: as for every strategy; each row draws from its own generator of the same seed.
 
     Returns:
@@ -138,6 +138,7 @@ def routed_generate(
     Raises:
         ValueError: no prompt, an empty one, one without room in the context, no router between the limits.
     """
+    threshold = _threshold(router, threshold, None)
     run = _Run(small, large, [list(map(int, prompt)) for prompt in prompts], router, threshold, settings or Settings())
     started = time.perf_counter()
     while run.alive:

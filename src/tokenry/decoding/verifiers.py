@@ -121,7 +121,7 @@ class AskedModel:
 
 def answered(text: str) -> int:
     """The first 0 or 1 that stands alone in an answer; -1 without one."""
-    found = re.search(r"(?<!\d)[01](?![\d.])", text)
+    found = re.search(r"(?<![\d.])[01](?!\d|\.\d)", text)
     return int(found[0]) if found else UNCLEAR
 
 
