@@ -13,8 +13,8 @@ from pathlib import Path
 
 from corpus import cache_folder
 
-SHAPES = {"small": {"width": 48, "layers": 2, "steps": 600}, "large": {"width": 96, "layers": 3, "steps": 1500}}
-N_DOCUMENTS, BATCH, LENGTH, RATE = 20_000, 16, 80, 3e-3
+SHAPES = {"small": {"width": 32, "layers": 2, "steps": 500}, "large": {"width": 96, "layers": 3, "steps": 1000}}
+N_DOCUMENTS, BATCH, LENGTH, RATE = 16_000, 16, 110, 4e-3
 
 
 def pair(seed: int = 0) -> tuple[Path, Path]:
@@ -27,7 +27,7 @@ def pair(seed: int = 0) -> tuple[Path, Path]:
     if not all((folder / "config.json").is_file() for folder in folders.values()):
         texts = DigitSteps(seed).documents(N_DOCUMENTS, seed=seed)
         vocab = train(texts, size=330, pattern="gpt2")
-        for size, folder in folders.items():
+        for size, folder in reversed(folders.items()):
             shape = {**SHAPES[size], "seed": seed}
             lm = trained_tiny(texts, vocab, length=LENGTH, batch_size=BATCH, rate=RATE, **shape)
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -102,7 +102,7 @@ def label_text(
     prompt, response = list(map(int, prompt)), list(map(int, response))
     if not prompt or not response:
         raise ValueError("a label needs a prompt and a response of at least one token each. Leave empty texts out.")
-    hidden_ND, logits_NV = _small_states(small, prompt, response)
+    hidden_ND, logits_NV = small_states(small, prompt, response)
     stops = frozenset(end_ids(large))
     marks = sentence_ends(large.vocab) if ends is None else ends
     walk = _Walk(large, prompt, response, marks, stops, max(0, sentences), max_new_tokens)
@@ -128,7 +128,7 @@ def label_text(
     )
 
 
-def _small_states(small: LM, prompt: list[int], response: list[int]) -> tuple[Tensor, Tensor]:
+def small_states(small: LM, prompt: list[int], response: list[int]) -> tuple[Tensor, Tensor]:
     """Hidden states (N, D) and logits (N, V) of the small model where it proposes each token of the response."""
     session = Session.open(small, hidden_states=True)
     logits_TV = session.extend([*prompt, *response[:-1]], keep="all")

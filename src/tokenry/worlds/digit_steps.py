@@ -1,28 +1,28 @@
-"""Problems solved step by step on one digit, worded freely: what a token does to the answer is known.
+"""Problems solved step by step on digits, worded freely: what a token does to the answer is known.
 
-A problem names operations and a start: "a add 4 b mix 2 from 3 :". Its solution works them off: " a add 4 to 3 is 7 . b
-mix 2 with 7 gives 1 . so 1 !". Operations are look-ups in a table (add is the sum modulo ten, mix and turn are drawn),
-so a small model knows some of them and a larger one all. Words in between are drawn among synonyms, so two good models
-differ in them without meaning anything by it.
+A problem names a program and two digits: "run 4 from 3 7 :". Its solution applies the program's operations, each to the
+last two digits: " a add 3 to 7 is 0 . b mix 7 with 0 gives 4 . ... so 4 !". Operations are look-ups in a table (add is
+the sum modulo ten, mix and turn are drawn), so a small model knows some of them and a larger one all. Words in between
+are drawn among synonyms, so two good models differ in them without meaning anything by it.
 """
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["DigitSteps"]
+__all__ = ["DigitSteps", "same_steps", "steps_said"]
 
 OPERATIONS = ("add", "mix", "turn")
 LABELS = "abcdefgh"
 JOINERS, VERBS, CLOSERS = ("to", "with", "on"), ("is", "gives", "makes"), ("so", "thus", "hence")
+_N_HELD_OUT = 200  # of the thousand problems
 
 
 class DigitSteps:
-    """Problems of `n_steps` operations.
+    """A thousand problems of `n_steps` operations.
 
     Args:
-        seed: of the tables.
+        seed: of the tables, the programs, and which 200 problems are held out.
         n_steps: operations in a problem, 1 to 8.
     """
 
@@ -33,28 +33,20 @@ class DigitSteps:
         self.n_steps = n_steps
         self.tables = {name: rng.integers(10, size=(10, 10)) for name in OPERATIONS}
         self.tables["add"] = np.add.outer(np.arange(10), np.arange(10)) % 10
-
-    def problem(self, rng: np.random.Generator) -> str:
-        """A question, up to its colon."""
-        steps = (f"{LABELS[at]} {rng.choice(OPERATIONS)} {rng.integers(10)}" for at in range(self.n_steps))
-        return f"{' '.join(steps)} from {rng.integers(10)} :"
+        self.programs = rng.choice(OPERATIONS, size=(10, n_steps))
+        order = rng.permutation(1000)
+        self._held_out, self._known = order[:_N_HELD_OUT], order[_N_HELD_OUT:]
 
     def solution(self, problem: str, rng: np.random.Generator) -> str:
         """One right solution, in words drawn by `rng`."""
-        steps, state = self.parse(problem)
         lines = []
-        for label, (name, operand) in zip(LABELS, steps, strict=False):
-            after = int(self.tables[name][state, operand])
-            lines.append(f" {label} {name} {operand} {rng.choice(JOINERS)} {state} {rng.choice(VERBS)} {after} .")
-            state = after
-        return "".join([*lines, f" {rng.choice(CLOSERS)} {state} !"])
+        for label, (name, first, second, result) in zip(LABELS, self._steps(problem), strict=False):
+            lines.append(f" {label} {name} {first} {rng.choice(JOINERS)} {second} {rng.choice(VERBS)} {result} .")
+        return "".join([*lines, f" {rng.choice(CLOSERS)} {self.answer(problem)} !"])
 
     def answer(self, problem: str) -> int:
         """The right answer."""
-        steps, state = self.parse(problem)
-        for name, operand in steps:
-            state = int(self.tables[name][state, operand])
-        return state
+        return self._steps(problem)[-1][-1]
 
     def is_right(self, problem: str, text: str) -> bool:
         """Whether a solution (with or without its problem before it) ends in the right answer."""
@@ -62,23 +54,42 @@ class DigitSteps:
         return found is not None and int(found[1]) == self.answer(problem)
 
     def problems(self, n: int, *, seed: int) -> list[str]:
-        """Questions."""
-        rng = np.random.default_rng([seed, 1])
-        return [self.problem(rng) for _ in range(n)]
+        """Different problems that no document holds; at most 200."""
+        picked = np.random.default_rng([seed, 1]).permutation(self._held_out)[:n]
+        return [_problem(number) for number in picked]
+
+    def known_problems(self, n: int, *, seed: int) -> list[str]:
+        """Different problems of those that documents hold; at most 800."""
+        picked = np.random.default_rng([seed, 2]).permutation(self._known)[:n]
+        return [_problem(number) for number in picked]
 
     def documents(self, n: int, *, seed: int) -> list[str]:
-        """Problems with their solutions."""
+        """Problems with their solutions, drawn anew each time."""
         rng = np.random.default_rng([seed, 0])
-        return [problem + self.solution(problem, rng) for problem in (self.problem(rng) for _ in range(n))]
+        drawn = [_problem(number) for number in rng.choice(self._known, n)]
+        return [problem + self.solution(problem, rng) for problem in drawn]
 
-    @staticmethod
-    def parse(problem: str) -> tuple[list[tuple[str, int]], int]:
-        """(operation, operand) of each step, and the start."""
-        steps = [(name, int(digit)) for name, digit in re.findall(rf"({'|'.join(OPERATIONS)}) (\d)", problem)]
-        return steps, int(re.search(r"from (\d)", problem)[1])
+    def _steps(self, problem: str) -> list[tuple[str, int, int, int]]:
+        """(operation, both digits, result) of each step."""
+        program, first, second = (int(digit) for digit in re.findall(r"\d", problem))
+        found = []
+        for name in self.programs[program]:
+            result = int(self.tables[name][first, second])
+            found.append((str(name), first, second, result))
+            first, second = second, result
+        return found
 
 
-def said(text: str) -> Sequence[str]:
+def steps_said(text: str) -> list[str]:
     """What a solution says beside its wording: labels, operations and digits."""
     wording = {*JOINERS, *VERBS, *CLOSERS}
     return [word for word in text.split() if word not in wording]
+
+
+def same_steps(forks: list) -> list[int]:
+    """The exact judge of two continuations: 0 where they say the same steps, 1 where not (`decoding.verifiers`)."""
+    return [int(steps_said(fork.small) != steps_said(fork.large)) for fork in forks]
+
+
+def _problem(number: int) -> str:
+    return f"run {number // 100} from {number // 10 % 10} {number % 10} :"
