@@ -189,7 +189,7 @@ def test_bad_options_are_refused():
         ({"small": small, "router": "random", "share": 1.2}, "from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=told):
-            routed(**options)
+            generate(large, [5], strategy=routed(**options))
     with pytest.raises(ValueError, match="cannot be set to a share"):
         generate(large, [5], strategy=routed(small=small, router="entropy", share=0.3))
     with pytest.raises(FileNotFoundError, match="Did you mean 'entropy'"):

@@ -342,9 +342,16 @@ class Routed:
 
     def _open(self, large: LM) -> tuple[LM, Router | None, float]:
         if self._opened is None:
+            limit = self.threshold is not None and not 0 < self.threshold < 1
+            if self.small is None:
+                raise ValueError("routing needs the small model beside the large one. Give it: --with small=FOLDER.")
+            if self.router is None and not limit:
+                raise ValueError(
+                    "routing needs a router, unless the threshold is 0 (all large) or 1 (all small). Give --with "
+                    "router=FOLDER (tokenry route train), or entropy or random."
+                )
             small = LM.open(self.small, device=None if isinstance(self.small, LM) else str(large.device))
             check_pair(small, large)
-            limit = self.threshold is not None and not 0 < self.threshold < 1
             router = None if limit else open_router(self.router, device=small.device)
             if hasattr(router, "check"):
                 router.check(small)
@@ -368,22 +375,15 @@ def routed(
         share: instead: the share of tokens the large model should write (as on the router's validation texts).
 
     Raises:
-        ValueError: no small model, no router, threshold and share together.
+        ValueError: threshold and share together, a share that is none; at the first prompt: no small model, no router.
     """
-    if small is None:
-        raise ValueError("routing needs the small model beside the large one. Give it: --with small=FOLDER.")
     if threshold is not None and share is not None:
         raise ValueError(f"threshold={threshold} and share={share}; one sets the other. Give one of them.")
     if share is not None and not 0 <= share <= 1:
         raise ValueError(f"share={share}; need a share of tokens from 0 to 1.")
-    limit = (threshold is not None and not 0 < threshold < 1) or share in (0, 1)
-    if router is None and not limit:
-        raise ValueError(
-            "routing needs a router, unless the threshold is 0 (all large) or 1 (all small). Give --with router=FOLDER "
-            "(tokenry route train), or entropy or random."
-        )
-    threshold = 1.0 - share if share in (0, 1) else threshold
-    return Routed(small, router, threshold, None if share in (0, 1) else share)
+    if share in (0, 1):
+        threshold, share = 1.0 - share, None
+    return Routed(small, router, threshold, share)
 
 
 def notes_of(cost: RoutingCost) -> dict[str, float]:
