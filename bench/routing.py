@@ -55,7 +55,12 @@ def measure(seed: int) -> dict:
     router, trained = train_router(folder, small=small, inner=64, blocks=2, training=how)
     train_seconds = time.process_time() - started
     path = PathRouter(large, same_steps)
-    routers = {"router": router, "entropy": EntropyRouter(), "aleatoric": AleatoricRouter(), "random": RandomRouter(seed)}
+    routers = {
+        "router": router,
+        "entropy": EntropyRouter(),
+        "aleatoric": AleatoricRouter(),
+        "random": RandomRouter(seed),
+    }
     settings = Settings(max_new_tokens=TOKENS)
 
     def is_right(prompt: str, text: str, reference: str) -> float:
@@ -77,7 +82,9 @@ def _own(small: object, large: object, world: object, routers: dict, shared: dic
 
     bench = _Bench(small, large, world.problems(N_TEST, seed=8), shared["quality"],
                    settings_for(large, shared["settings"]), shared["batch"])  # fmt: skip
-    return [bench.point(name, float("nan"), router, router.threshold) for name, router in routers.items()]
+    return [
+        bench.point(name, float("nan"), router=router, threshold=router.threshold) for name, router in routers.items()
+    ]
 
 
 def _record(point: object) -> dict:
@@ -100,20 +107,25 @@ def summary(seeds: list[dict]) -> dict:
             way: _plain(bootstrap_interval(found["router"] - found[way])) for way in ways if way != "router"
         }
         gains[str(share)]["by seed"] = {
-            way: [round(float((_at(s["points"], "router", share) - _at(s["points"], way, share)).mean()), 4) for s in seeds]
+            way: [float((_at(s["points"], "router", share) - _at(s["points"], way, share)).mean()) for s in seeds]
             for way in ways if way != "router"
         }  # fmt: skip
-        bits[str(share)] = {way: round(float(np.mean([_bits(s["points"], way, share) for s in seeds])), 4) for way in ways}
+        bits[str(share)] = {
+            way: round(float(np.mean([_bits(s["points"], way, share) for s in seeds])), 4) for way in ways
+        }
     for way in ("small", "large", "true labels", "own threshold"):
         rows = [next(point for point in seed["points"] if point["way"] == way) for seed in seeds]
+        tokens = [(row["large_tokens"], row["tokens"]) for row in rows]
         ends[way] = {
             "accuracy": _plain(bootstrap_interval(np.concatenate([row["quality"] for row in rows]))),
-            "large_share": _plain(ratio_interval(*(np.concatenate([row[k] for row in rows]) for k in ("large_tokens", "tokens")))),
+            "large_share": _plain(ratio_interval(*map(np.concatenate, zip(*tokens, strict=True)))),
             "activated_parameters": float(np.mean([row["activated_parameters"] for row in rows])),
             "multiplied_parameters": float(np.mean([row["multiplied_parameters"] for row in rows])),
             "large_forwards_per_token": float(np.mean([row["large_forwards"] / row["n_tokens"] for row in rows])),
         }  # fmt: skip
-    shares = {kind: [s["facts"][f"{kind}_share"]["value"] for s in seeds] for kind in ("identical", "neutral", "divergent")}
+    shares = {
+        kind: [s["facts"][f"{kind}_share"]["value"] for s in seeds] for kind in ("identical", "neutral", "divergent")
+    }
     return {"seeds": [seed["seed"] for seed in seeds], "n_problems": N_TEST, "label_shares": shares, "models": ends,
             "accuracy_at_share": at, "gain_of_router": gains, "bits_per_byte_under_large_at_share": bits,
             "recall_at_rate": [seed["recall_at_rate"] for seed in seeds]}  # fmt: skip
@@ -160,7 +172,10 @@ def main() -> None:
     results = [json.loads(file.read_text()) for file in sorted(kept.glob("result-*.json"))]
     told = summary(results)
     machine = {"cpu": platform.processor() or platform.machine(), "python": platform.python_version(), "threads": 1}
-    told |= {"command": "python bench/routing.py run --seed 0 (1, 2); python bench/routing.py summary", "machine": machine}
+    told |= {
+        "command": "python bench/routing.py run --seed 0 (1, 2); python bench/routing.py summary",
+        "machine": machine,
+    }
     told["shapes"] = SHAPES
     if chosen.job == "summary":
         RESULTS.parent.mkdir(exist_ok=True)

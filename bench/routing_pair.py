@@ -1,6 +1,6 @@
 """A small and a large model trained on the same step-by-step problems, kept between runs.
 
-    python bench/routing_pair.py --seed 0     # about 3 CPU minutes the first time
+python bench/routing_pair.py --seed 0     # about 3 CPU minutes the first time
 """
 
 import os
@@ -18,7 +18,7 @@ N_DOCUMENTS, BATCH, LENGTH, RATE = 16_000, 16, 110, 4e-3
 
 
 def pair(seed: int = 0) -> tuple[Path, Path]:
-    """Folders (small, large) of a seed, trained at the first call; the tables of the world are those of the seed too."""
+    """Folders (small, large) of a seed, trained at the first call; the world is of the seed too."""
     from tokenry.models.tiny import trained_tiny
     from tokenry.tokenization.train import train
     from tokenry.worlds.digit_steps import DigitSteps

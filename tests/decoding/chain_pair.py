@@ -47,7 +47,9 @@ def chain_tokenizer() -> object:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = {f"{'sab'[kind]}{state}{'.' * (kind > 0)}": token(state, kind) for state in range(N_STATES) for kind in range(3)}
+    words = {
+        f"{'sab'[kind]}{state}{'.' * (kind > 0)}": token(state, kind) for state in range(N_STATES) for kind in range(3)
+    }
     inner = Tokenizer(models.WordLevel(words, unk_token="s0"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=inner)

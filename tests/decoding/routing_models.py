@@ -3,7 +3,6 @@
 import functools
 
 from tiny_causal_models import N_TOKENS, tiny
-
 from tokenry.models.lm import LM
 
 

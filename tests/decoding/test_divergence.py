@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from chain_pair import A, B, HARD, N_STATES, SAY, WORDED, chain_model, states, token
+from chain_pair import HARD, N_STATES, SAY, WORDED, A, B, chain_model, states, token
 from routing_models import tiny_pair
 
 from tokenry.decoding.divergence import KINDS, label_text, sentence_ends
@@ -40,7 +40,7 @@ def test_labels_are_those_of_brute_force(response, sentences):
         return same_text(forks)
 
     found = label_text(
-        small, large, prompt, text, verifier=verifier, ends=marks, max_new_tokens=bound, sentences=sentences
+        small, large, prompt, response=text, verifier=verifier, ends=marks, max_new_tokens=bound, sentences=sentences
     )
     assert len(seen) > 8
     for at in range(len(text)):
@@ -70,7 +70,7 @@ def test_labels_of_the_chain_are_the_planted_ones():
     small, large = chain_model("small"), chain_model("large")
     prompt = [token(0, SAY)]
     text = greedy_text(large, prompt, 2 * N_STATES)
-    found = label_text(small, large, prompt, text, verifier=same_numbers)
+    found = label_text(small, large, prompt, response=text, verifier=same_numbers)
     for at, before in enumerate([*prompt, *text[:-1]]):
         state, kind = divmod(before, 3)
         hard = kind in (A, B) and state in HARD
@@ -82,7 +82,7 @@ def test_labels_of_the_chain_are_the_planted_ones():
 def test_a_model_beside_itself_has_no_mismatch():
     _, large = tiny_pair()
     text = greedy_text(large, [3, 4], 20)
-    found = label_text(large, large, [3, 4], text, verifier=same_text)
+    found = label_text(large, large, [3, 4], response=text, verifier=same_text)
     assert not found.kinds.any()
     assert not found.forks
     assert found.n_forwards == 2  # the prompt, and the text as a tree without branches
@@ -92,7 +92,7 @@ def test_all_branches_of_a_text_grow_together():
     """Forward passes: prompt, trunk, and one a layer of the longest continuation, however many mismatches there are."""
     small, large = tiny_pair()
     text = greedy_text(large, [5, 9, 12], 24)
-    found = label_text(small, large, [5, 9, 12], text, verifier=same_text, ends=frozenset(), max_new_tokens=6)
+    found = label_text(small, large, [5, 9, 12], response=text, verifier=same_text, ends=frozenset(), max_new_tokens=6)
     assert len(found.forks) > 8
     assert found.n_forwards <= 2 + 6
     assert all(fork.is_cut for fork in found.forks.values())
@@ -106,9 +106,9 @@ def test_sentence_ends_are_short_and_close_with_a_mark():
 def test_odd_input_is_refused():
     small, large = tiny_pair()
     with pytest.raises(ValueError, match="at least one token each"):
-        label_text(small, large, [], [1], verifier=same_text)
+        label_text(small, large, [], response=[1], verifier=same_text)
     text = greedy_text(large, [5, 9, 12], 12)
     with pytest.raises(ValueError, match="one each"):
-        label_text(small, large, [5, 9, 12], text, verifier=lambda forks: [])
+        label_text(small, large, [5, 9, 12], response=text, verifier=lambda forks: [])
     with pytest.raises(ValueError, match="verdict 7"):
-        label_text(small, large, [5, 9, 12], text, verifier=lambda forks: [7] * len(forks))
+        label_text(small, large, [5, 9, 12], response=text, verifier=lambda forks: [7] * len(forks))

@@ -1,11 +1,12 @@
 """A router learns what is divergent, keeps its promise of recall, and comes back from its folder as it was."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from chain_pair import A, HARD, N_STATES, SAY, chain_model, states, token
+from chain_pair import HARD, N_STATES, SAY, A, chain_model, states, token
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -71,7 +72,11 @@ def test_a_router_trained_on_labels_keeps_the_text_right_where_chance_and_entrop
     assert n_right == 0
     assert entropy_share > 5 * share
     assert report.facts["recall"].value == 1
-    assert report.tables["recall at a rate"]["router"][2].as_py() == 1 > report.tables["recall at a rate"]["entropy"][2].as_py()
+    assert (
+        report.tables["recall at a rate"]["router"][2].as_py()
+        == 1
+        > report.tables["recall at a rate"]["entropy"][2].as_py()
+    )
 
 
 def test_a_saved_router_scores_as_before_and_knows_its_model(trained):
@@ -81,7 +86,7 @@ def test_a_saved_router_scores_as_before_and_knows_its_model(trained):
     inputs = {"hidden": torch.randn(5, 40), "logits": torch.randn(5, 36), "embedding": torch.randn(5, 40)}
     torch.testing.assert_close(again.net(**inputs), router.net(**inputs))
     again.check(chain_model("small"))
-    with pytest.raises(ValueError, match="trained on another small model.*width, vocabulary"):
+    with pytest.raises(ValueError, match=r"trained on another small model.*width, vocabulary"):
         again.check(tiny_pair()[0])
     shifted = chain_model.__wrapped__("small")
     with torch.no_grad():
@@ -99,7 +104,7 @@ def test_damaged_routers_are_refused(trained, tmp_path):
     about = json.loads((out / "router.json").read_text())
     about["shape"]["inner"] = 16
     (out / "router.json").write_text(json.dumps(about))
-    with pytest.raises(ValueError, match="weights and router.json differ"):
+    with pytest.raises(ValueError, match=r"weights and router\.json differ"):
         HiddenStateRouter.open(out)
     (out / "router.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
@@ -113,7 +118,7 @@ def test_labels_that_teach_nothing_are_refused(tmp_path):
             small, large, ["s1", "s2", "s3"][: 3 if name == "none" else 2], out=tmp_path / name, max_new_tokens=24,
             verifier=lambda forks, verdict=verdict: [verdict] * len(forks),
         )  # fmt: skip
-    with pytest.raises(ValueError, match="0 of .* divergent"):
+    with pytest.raises(ValueError, match=r"0 of .* divergent"):
         train_router(tmp_path / "none", small=small, inner=8, blocks=0)
     with pytest.raises(ValueError, match="at least 3"):
         train_router(tmp_path / "few", small=small, inner=8, blocks=0)
@@ -139,7 +144,7 @@ def test_the_sweep_counts_what_a_threshold_routes(rows):
     rates = [recall_at_rate(scores, truth, rate) for rate in (0.0, 0.3, 0.7, 1.0)]
     assert rates[0] == 0
     assert np.isclose(rates[-1], float(truth.any()))
-    assert all(a <= b + 1e-12 for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in pairwise(rates))
 
 
 def test_ties_are_drawn_by_lot():

@@ -35,7 +35,9 @@ def same_states(prompt: str, text: str, reference: str) -> float:
 def points():
     routers = {"entropy": EntropyRouter(), "random": RandomRouter(seed=1)}
     small, large = chain_model("small"), chain_model("large")
-    return measure_curve(small, large, PROMPTS, routers=routers, quality=same_states, shares=(0.1, 0.5), settings=SETTINGS)
+    return measure_curve(
+        small, large, PROMPTS, routers=routers, quality=same_states, shares=(0.1, 0.5), settings=SETTINGS
+    )
 
 
 def test_the_curve_starts_and_ends_in_the_models_themselves(points):
@@ -70,7 +72,9 @@ def test_the_report_holds_every_point(points):
 def test_thresholds_give_the_share_they_are_set_to():
     small, _ = tiny_pair()
     texts = [([5, 9, 12], list(range(20, 60))), ([7], list(range(3, 33)))]
-    for share, threshold in zip((0.1, 0.5), thresholds_for(EntropyRouter(), small, texts, (0.1, 0.5)), strict=True):
+    for share, threshold in zip(
+        (0.1, 0.5), thresholds_for(EntropyRouter(), small, texts, shares=(0.1, 0.5)), strict=True
+    ):
         from tokenry.decoding.routing_curve import _scores
 
         scores = np.concatenate([_scores(EntropyRouter(), small, *text) for text in texts])
@@ -106,12 +110,13 @@ def test_the_verbs_label_train_measure_and_write(capsys, tmp_path):
     out, _ = _run(capsys, "route", "label", *pair, "--max-new-tokens", 30, "--out", tmp_path / "labels", "--json", "-q")
     facts = json.loads(out)["facts"]
     assert facts["n_tokens"] == 30 * N_STATES
-    out, _ = _run(capsys, "route", "train", tmp_path / "labels", "--out", tmp_path / "router", "--inner", 16, "--blocks", 1,
-                  "--rate", 0.01, "--batch", 128, "--epochs", 30, "--json", "-q")  # fmt: skip
+    out, _ = _run(capsys, "route", "train", tmp_path / "labels", "--out", tmp_path / "router", "--inner", 16,
+                  "--blocks", 1, "--rate", 0.01, "--batch", 128, "--epochs", 30, "--json", "-q")  # fmt: skip
     assert json.loads(out)["facts"]["recall"]["value"] == 1
     assert (tmp_path / "router" / "run.json").is_file()
-    out, _ = _run(capsys, "route", "curve", *pair, "--router", tmp_path / "router", "--router", "random", "--quality",
-                  "same-answer", "--share", 0.1, "--max-new-tokens", 24, "--json", "-q", "--out", tmp_path / "curve")  # fmt: skip
+    out, _ = _run(capsys, "route", "curve", *pair, "--router", tmp_path / "router", "--router", "random",
+                  "--quality", "same-answer",
+                  "--share", 0.1, "--max-new-tokens", 24, "--json", "-q", "--out", tmp_path / "curve")  # fmt: skip
     assert Report.from_json(out).tables["curve"].num_rows == 2 + 3
     assert (tmp_path / "curve" / "report.md").is_file()
     options = ("--strategy", "routed", "--with", f"small={small}", "--max-new-tokens", 24, "--prompt", "s0")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from chain_pair import SAY, N_STATES, chain_model
+from chain_pair import N_STATES, SAY, chain_model
 from routing_models import tiny_pair
 
 from tokenry.decoding import routing_labels
@@ -30,7 +30,7 @@ def test_a_folder_holds_what_labelling_each_text_gives(tmp_path):
     for number in (0, 7):
         prompt = [3 * number + SAY]
         text = large.model.generate(_tensor(prompt), do_sample=False, max_new_tokens=30, pad_token_id=0)[0, 1:].tolist()
-        one = label_text(small, large, prompt, text, verifier=same_numbers)
+        one = label_text(small, large, prompt, response=text, verifier=same_numbers)
         rows = table.text == number
         np.testing.assert_array_equal(table.kinds[rows], one.kinds)
         np.testing.assert_array_equal(table.tokens[rows], one.small)
@@ -56,7 +56,7 @@ def test_an_interrupted_labelling_goes_on_and_ends_the_same(tmp_path, monkeypatc
     monkeypatch.setattr(routing_labels, "_shard", breaking)
     with pytest.raises(KeyboardInterrupt):
         label_prompts(small, large, PROMPTS, out=tmp_path / "part", **HOW)
-    with pytest.raises(ValueError, match="1 of 3 shards are missing.*goes on where it stopped"):
+    with pytest.raises(ValueError, match=r"1 of 3 shards are missing.*goes on where it stopped"):
         read_labels(tmp_path / "part")
     counted = []
     monkeypatch.setattr(routing_labels, "_shard", lambda *args: counted.append(1) or real(*args))

@@ -1,4 +1,4 @@
-"""`route`: label where a small model spoils a text, train the router that sends those tokens to a large one, measure."""
+"""`route`: label where a small model spoils a text, train a router that sends those tokens to a large one, measure."""
 
 from pathlib import Path
 from typing import Annotated
@@ -65,8 +65,8 @@ def label(
 
 
 @app.command(
-    epilog="Example:  `tokenry route train labels/ --out router/`, then `tokenry generate ./32b --strategy routed --with "
-    "small=./1b --with router=router/ --prompt '...'`"
+    epilog="Example:  `tokenry route train labels/ --out router/`, then `tokenry generate ./32b --strategy routed "
+    "--with small=./1b --with router=router/ --prompt '...'`"
 )
 def train(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Folder that route label wrote.")],
@@ -96,16 +96,18 @@ def train(
     show(report, json=as_json)
 
 
-@app.command(
-    epilog="Example:  `tokenry route curve --small ./1b --large ./32b --router router/ --prompts test.jsonl --out curve/`"
-)
+@app.command(epilog="Example:  `tokenry route curve --small ./1b --large ./32b --router router/ --prompts test.jsonl`")
 def curve(
     small: Small,
     large: Large,
     prompts: Prompts,
     router: Annotated[list[str], typer.Option("--router", help="A router's folder, or entropy, random; repeat.")],
-    quality: Annotated[str, typer.Option(help="agreement, same-text, same-answer, or pkg.module:function.")] = "agreement",
-    share: Annotated[list[float], typer.Option("--share", help="Share of tokens for the large model.")] = [0.05, 0.1, 0.2],  # noqa: B006
+    quality: Annotated[
+        str, typer.Option(help="agreement, same-text, same-answer, or pkg.module:function.")
+    ] = "agreement",
+    share: Annotated[
+        list[float] | None, typer.Option("--share", help="Share of tokens for the large model; repeat for more.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation.")] = 256,
     batch: Annotated[int, typer.Option(min=1, help="Prompts decoded at once.")] = 16,
     limit: LimitOption = None,
@@ -121,5 +123,11 @@ def curve(
 
     quiet(no_progress)
     asked = list(texts(prompts, text=text_column, limit=limit))
-    how = {"quality": quality, "shares": share, "max_new_tokens": max_new_tokens, "batch": batch, "device": device}
+    how = {
+        "quality": quality,
+        "shares": share or (0.05, 0.1, 0.2),
+        "max_new_tokens": max_new_tokens,
+        "batch": batch,
+        "device": device,
+    }
     show(route_curve(small, large, asked, routers=router, **how), json=as_json, out=out)

@@ -59,7 +59,7 @@ class Labels:
 
 
 def sentence_ends(vocab: Vocab) -> frozenset[int]:
-    """Ids that end a sentence: at most 5 characters, closing with a mark (brackets and quotes aside), without a colon."""
+    """Ids that end a sentence: at most 5 characters, closing with a mark (brackets and quotes aside), no colon."""
     found = []
     for number, token in enumerate(vocab.tokens):
         text = token.decode("utf-8", "ignore") if token else ""
@@ -74,8 +74,8 @@ def label_text(
     small: LM,
     large: LM,
     prompt: Sequence[int],
-    response: Sequence[int],
     *,
+    response: Sequence[int],
     verifier: Verifier,
     sentences: int = 1,
     max_new_tokens: int = 256,

@@ -86,7 +86,7 @@ def aleatoric_nats(top_BK: Tensor) -> Tensor:
 
 @dataclass
 class EntropyRouter:
-    """Routes where the small model is unsure: score 1 - exp(-entropy); the default threshold is the paper's 0.45 nats."""
+    """Routes where the small model is unsure: score 1 - exp(-entropy); default threshold: the paper's 0.45 nats."""
 
     threshold: float = field(default=float(1 - np.exp(-PAPER_ENTROPY)))
 
@@ -303,8 +303,8 @@ class HiddenStateRouter:
             from tokenry.core.choosing import suggest
 
             raise FileNotFoundError(
-                f"{folder} is no router: no {missing[0]}.{suggest(str(folder), ROUTERS)} Train one (tokenry route train), or name one without "
-                f"training: {', '.join(ROUTERS)}."
+                f"{folder} is no router: no {missing[0]}.{suggest(str(folder), ROUTERS)} Train one "
+                f"(tokenry route train), or name one without training: {', '.join(ROUTERS)}."
             )
         try:
             about = json.loads((folder / "router.json").read_text(encoding="utf-8"))

@@ -18,7 +18,8 @@ from tokenry.core.progress import Progress
 from tokenry.core.report import Figure, Report
 from tokenry.decoding.divergence import small_states
 from tokenry.decoding.routers import EntropyRouter, RandomRouter, Router, RoutingStep, open_router
-from tokenry.decoding.routing import RoutedText, RoutingCost, check_pair, routed_generate
+from tokenry.decoding.routing import RoutedText, check_pair, routed_generate
+from tokenry.decoding.routing_cost import RoutingCost
 from tokenry.decoding.sampling import Settings
 from tokenry.decoding.strategies import ids_of, settings_for, text_of
 from tokenry.models.lm import LM
@@ -39,7 +40,9 @@ def same_as_large(prompt: str, text: str, reference: str) -> float:
 def shared_beginning(prompt: str, text: str, reference: str) -> float:
     """Share of the large model's words up to the first that differs."""
     ours, theirs = text.split(), reference.split()
-    same = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    same = next(
+        (at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
+    )
     return same / max(1, len(ours), len(theirs))
 
 
@@ -89,7 +92,7 @@ class Point:
 
 
 def thresholds_for(
-    router: Router, small: LM, texts: Sequence[tuple[Sequence[int], Sequence[int]]], shares: Sequence[float]
+    router: Router, small: LM, texts: Sequence[tuple[Sequence[int], Sequence[int]]], *, shares: Sequence[float]
 ) -> list[float]:
     """Thresholds that route these shares of the tokens of given texts.
 
@@ -136,16 +139,19 @@ def measure_curve(
     held = list(calibration) or list(prompts)[: max(4, len(prompts) // 10)]
     answers = bench.continue_all([ids_of(large, prompt) for prompt in held], None, 0.0)[0]
     texts = [(ids_of(large, prompt), answer.ids) for prompt, answer in zip(held, answers, strict=True)]
-    ways = {name: thresholds_for(router, small, texts, shares) for name, router in routers.items()}
+    ways = {name: thresholds_for(router, small, texts, shares=shares) for name, router in routers.items()}
     n_runs = 3 + len(shares) * len(routers)
     with Progress("curve", n_runs, "runs") as progress:
-        points = [bench.point("large", 1.0, None, 0.0), bench.point("small", 0.0, None, 1.0)]
+        points = [
+            bench.point("large", 1.0, router=None, threshold=0.0),
+            bench.point("small", 0.0, router=None, threshold=1.0),
+        ]
         unsure = bench.uncertainty()
         progress.add(3)
         points += [_by_prompts(points[0], points[1], unsure, share) for share in shares]
         for name, thresholds in ways.items():
             for share, threshold in zip(shares, thresholds, strict=True):
-                points.append(bench.point(name, share, routers[name], threshold))
+                points.append(bench.point(name, share, router=routers[name], threshold=threshold))
                 progress.add(1)
     return points
 
@@ -217,7 +223,7 @@ class _Bench:
             total = _sum(total, cost)
         return [texts[at] for at in range(len(prompts))], total
 
-    def point(self, way: str, asked: float, router: Router | None, threshold: float) -> Point:
+    def point(self, way: str, asked: float, *, router: Router | None, threshold: float) -> Point:
         """One run over all prompts; the first must be the large model's own."""
         found, cost = self.continue_all(self.ids, router, threshold)
         texts = [text_of(self.large, text.ids) for text in found]
@@ -281,7 +287,9 @@ def _bits(large: LM, prompt: list[int], new: list[int]) -> float:
 def _sum(a: RoutingCost, b: RoutingCost) -> RoutingCost:
     """Counts add up; the sizes of the models are those of the second."""
     sizes = {name: getattr(b, name) for name in ("small_parameters", "large_parameters", "router_parameters")}
-    counts = {name: getattr(a, name) + getattr(b, name) for name in RoutingCost.__dataclass_fields__ if name not in sizes}
+    counts = {
+        name: getattr(a, name) + getattr(b, name) for name in RoutingCost.__dataclass_fields__ if name not in sizes
+    }
     return RoutingCost(**counts, **sizes)
 
 

@@ -182,7 +182,7 @@ def _shard(small: LM, large: LM, prompts: Sequence[str], start: int, judge: Veri
     parts = []
     for number, (prompt, answer) in enumerate(zip(ids, answers, strict=True), start=start):
         labels = label_text(
-            small, large, prompt, answer.ids, verifier=judge, sentences=how["sentences"],
+            small, large, prompt, response=answer.ids, verifier=judge, sentences=how["sentences"],
             max_new_tokens=how["continuation_tokens"],
         )  # fmt: skip
         parts.append(_rows(number, labels))
@@ -191,7 +191,9 @@ def _shard(small: LM, large: LM, prompts: Sequence[str], start: int, judge: Veri
 
 def _rows(number: int, labels: Labels) -> pa.Table:
     n, forks = len(labels.response), labels.forks
-    texts = {name: [getattr(forks[at], name) if at in forks else None for at in range(n)] for name in ("small", "large")}
+    texts = {
+        name: [getattr(forks[at], name) if at in forks else None for at in range(n)] for name in ("small", "large")
+    }
     before = [forks[at].before[-200:] if at in forks else None for at in range(n)]
     return pa.table({
         "text": pa.array(np.full(n, number), pa.int32()),
