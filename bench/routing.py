@@ -5,7 +5,7 @@
 
 Problems, their right answers and what a wording may differ in are made (`worlds.digit_steps`), the models are trained
 here (`routing_pair`). The router is trained and thresholds are set on problems of the training set; all figures are of
-200 problems that neither the models nor the router saw. Accuracies at a share are read between measured points.
+160 problems that neither the models nor the router saw. Accuracies at a share are read between measured points.
 """
 
 import os
@@ -26,7 +26,7 @@ from routing_pair import SHAPES, pair
 
 RESULTS = Path(__file__).parent / "results" / "routing.json"
 SHARES, READ_AT = (0.02, 0.05, 0.1, 0.2, 0.35), (0.05, 0.1, 0.2)
-N_LABELLED, N_CALIBRATION, N_TEST = 300, 40, 200
+N_LABELLED, N_CALIBRATION, N_TEST = 250, 40, 160
 TOKENS = 60
 
 

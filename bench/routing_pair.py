@@ -13,8 +13,8 @@ from pathlib import Path
 
 from corpus import cache_folder
 
-SHAPES = {"small": {"width": 32, "layers": 2, "steps": 500}, "large": {"width": 96, "layers": 3, "steps": 1000}}
-N_DOCUMENTS, BATCH, LENGTH, RATE = 16_000, 16, 110, 4e-3
+SHAPES = {"small": {"width": 40, "layers": 2, "steps": 900}, "large": {"width": 96, "layers": 3, "steps": 1300}}
+N_DOCUMENTS, BATCH, LENGTH, RATE = 16_000, 24, 56, 4e-3
 
 
 def pair(seed: int = 0) -> tuple[Path, Path]:

@@ -80,7 +80,7 @@ class Scripted:
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=3))
-@examples(max_examples=8)
+@examples(max_examples=5)
 def test_after_any_pattern_both_caches_equal_a_full_forward(script):
     """And each text is what its own pattern says, whatever rows stand beside it."""
     small, large = tiny_pair()

@@ -2,7 +2,7 @@
 
 A problem names a program and two digits: "run 4 from 3 7 :". Its solution applies the program's operations, each to the
 last two digits: " a add 3 to 7 is 0 . b mix 7 with 0 gives 4 . ... so 4 !". Operations are look-ups in a table (add is
-the sum modulo ten, mix and turn are drawn), so a small model knows some of them and a larger one all. Words in between
+the sum modulo eight, mix and turn are drawn), so a small model knows some of them and a larger one all. Words in between
 are drawn among synonyms, so two good models differ in them without meaning anything by it.
 """
 
@@ -15,14 +15,15 @@ __all__ = ["DigitSteps", "same_steps", "steps_said"]
 OPERATIONS = ("add", "mix", "turn")
 LABELS = "abcdefgh"
 JOINERS, VERBS, CLOSERS = ("to", "with", "on"), ("is", "gives", "makes"), ("so", "thus", "hence")
-_N_HELD_OUT = 200  # of the thousand problems
+DIGITS, PROGRAMS = 8, 10
+_N_HELD_OUT = 160  # of the 640 problems
 
 
 class DigitSteps:
-    """A thousand problems of `n_steps` operations.
+    """640 problems of `n_steps` operations.
 
     Args:
-        seed: of the tables, the programs, and which 200 problems are held out.
+        seed: of the tables, the programs, and which 160 problems are held out.
         n_steps: operations in a problem, 1 to 8.
     """
 
@@ -31,10 +32,10 @@ class DigitSteps:
             raise ValueError(f"n_steps={n_steps}; need 1 to {len(LABELS)}.")
         rng = np.random.default_rng(seed)
         self.n_steps = n_steps
-        self.tables = {name: rng.integers(10, size=(10, 10)) for name in OPERATIONS}
-        self.tables["add"] = np.add.outer(np.arange(10), np.arange(10)) % 10
-        self.programs = rng.choice(OPERATIONS, size=(10, n_steps))
-        order = rng.permutation(1000)
+        self.tables = {name: rng.integers(DIGITS, size=(DIGITS, DIGITS)) for name in OPERATIONS}
+        self.tables["add"] = np.add.outer(np.arange(DIGITS), np.arange(DIGITS)) % DIGITS
+        self.programs = rng.choice(OPERATIONS, size=(PROGRAMS, n_steps))
+        order = rng.permutation(PROGRAMS * DIGITS**2)
         self._held_out, self._known = order[:_N_HELD_OUT], order[_N_HELD_OUT:]
 
     def solution(self, problem: str, rng: np.random.Generator) -> str:
@@ -54,12 +55,12 @@ class DigitSteps:
         return found is not None and int(found[1]) == self.answer(problem)
 
     def problems(self, n: int, *, seed: int) -> list[str]:
-        """Different problems that no document holds; at most 200."""
+        """Different problems that no document holds; at most 160."""
         picked = np.random.default_rng([seed, 1]).permutation(self._held_out)[:n]
         return [_problem(number) for number in picked]
 
     def known_problems(self, n: int, *, seed: int) -> list[str]:
-        """Different problems of those that documents hold; at most 800."""
+        """Different problems of those that documents hold; at most 480."""
         picked = np.random.default_rng([seed, 2]).permutation(self._known)[:n]
         return [_problem(number) for number in picked]
 
@@ -92,4 +93,5 @@ def same_steps(forks: list) -> list[int]:
 
 
 def _problem(number: int) -> str:
-    return f"run {number // 100} from {number // 10 % 10} {number % 10} :"
+    program, start = divmod(int(number), DIGITS**2)
+    return f"run {program} from {start // DIGITS} {start % DIGITS} :"
