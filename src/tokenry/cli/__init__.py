@@ -17,6 +17,7 @@ HEADINGS = {
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
     "Using": ("generate", "bench"),
+    "Using": ("generate", "route"),
     "House": ("papers", "doctor", "rerun"),
 }
 
@@ -49,6 +50,7 @@ def _root(
 
 
 from tokenry.cli import adapt, bench, corpus, generate, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import adapt, corpus, generate, heal, house, hypernet, model, route, tokenizer, transplant  # noqa: E402
 from tokenry.cli import corpus_artifacts as _corpus_artifacts  # noqa: E402, F401
 from tokenry.cli import corpus_augment as _corpus_augment  # noqa: E402, F401
 from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
@@ -85,6 +87,7 @@ heal.register(app)
 app.add_typer(hypernet.app, name="hypernet")
 generate.register(app)
 bench.register(app)
+app.add_typer(route.app, name="route")
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"

@@ -20,6 +20,7 @@ STRATEGIES = {
     "early-exit": "tokenry.decoding.early_exit:early_exit",
     "confident-exit": "tokenry.decoding.confident_exit:confident_exit",
     "self-draft": "tokenry.decoding.self_draft:self_draft",
+    "routed": "tokenry.decoding.routing:routed",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
