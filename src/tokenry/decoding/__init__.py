@@ -21,6 +21,7 @@ STRATEGIES = {
     "confident-exit": "tokenry.decoding.confident_exit:confident_exit",
     "self-draft": "tokenry.decoding.self_draft:self_draft",
     "routed": "tokenry.decoding.routing:routed",
+    "diffusion": "tokenry.decoding.diffusion_strategy:diffusion",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 

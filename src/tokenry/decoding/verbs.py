@@ -43,7 +43,7 @@ def generate_report(
     if not prompts:
         raise ValueError("no prompt to continue; need at least one. Give --prompt TEXT or --prompts FILE.")
     run = make(strategy, **dict(parsed_option(option) for option in options))
-    lm = LM.open(model, device=device, dtype=dtype)
+    lm = getattr(run, "open", LM.open)(model, device=device, dtype=dtype)  # a strategy may open its own kind
     settings = settings_for(lm, settings or Settings())
     settings = replace(settings, stop=stop_at(lm, stop) or settings.stop)
     rows, found = [], []
