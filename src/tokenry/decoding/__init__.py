@@ -22,6 +22,7 @@ STRATEGIES = {
     "self-draft": "tokenry.decoding.self_draft:self_draft",
     "routed": "tokenry.decoding.routing:routed",
     "diffusion": "tokenry.decoding.diffusion_strategy:diffusion",
+    "constrained": "tokenry.decoding.constrained:constrained",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
