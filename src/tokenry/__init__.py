@@ -14,7 +14,7 @@ _FRONT = {
     "Report": "tokenry.core.report:Report",
     "Vocab": "tokenry.core.vocab:Vocab",
 }
-_ROOMS = ("core", "models", "worlds", "tokenization", "transplant", "data")
+_ROOMS = ("core", "models", "worlds", "tokenization", "transplant", "decoding", "data")
 __all__ = [*_FRONT, *_ROOMS, "__version__"]
 
 

@@ -47,7 +47,7 @@ def _root(
     pass
 
 
-from tokenry.cli import adapt, corpus, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import adapt, corpus, generate, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
 from tokenry.cli import corpus_artifacts as _corpus_artifacts  # noqa: E402, F401
 from tokenry.cli import corpus_augment as _corpus_augment  # noqa: E402, F401
 from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
@@ -82,6 +82,7 @@ app.add_typer(model.app, name="model")
 transplant.register(app)
 heal.register(app)
 app.add_typer(hypernet.app, name="hypernet")
+generate.register(app)
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"

@@ -37,7 +37,7 @@ def generate(lm: "LM", prompt: str, *, max_new_tokens: int, temperature: float =
         raise ValueError(f"max_new_tokens={max_new_tokens}; need at least 1. Ask for more tokens.")
     if temperature < 0:
         raise ValueError(f"temperature={temperature}; need 0 (greedy) or more. Lower values are surer, not negative.")
-    ids = _prompt_ids(lm, prompt)
+    ids = prompt_ids(lm, prompt)
     devices = [lm.device] if lm.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -60,9 +60,9 @@ def speed(lm: "LM", prompts: Sequence[str], *, max_new_tokens: int = 64) -> Spee
     if not prompts:
         raise ValueError("No prompt to time on; need at least one. Give the opening words of a few documents.")
     n_bytes, cpu, wall = [], [], []
-    _continue(lm, _prompt_ids(lm, prompts[0]), max_new_tokens=min(8, max_new_tokens), fixed=True)
+    _continue(lm, prompt_ids(lm, prompts[0]), max_new_tokens=min(8, max_new_tokens), fixed=True)
     for prompt in prompts:
-        ids = _prompt_ids(lm, prompt)
+        ids = prompt_ids(lm, prompt)
         cpu_0, wall_0 = time.process_time(), time.perf_counter()
         full = _continue(lm, ids, max_new_tokens=max_new_tokens, fixed=True)
         if lm.device.type == "cuda":
@@ -79,9 +79,17 @@ def speed(lm: "LM", prompts: Sequence[str], *, max_new_tokens: int = 64) -> Spee
     )
 
 
-def _prompt_ids(lm: "LM", prompt: str) -> np.ndarray:
+def prompt_ids(lm: "LM", prompt: str) -> np.ndarray:
+    """Ids (T,) of a prompt as the model expects it; the start token for an empty one."""
     ids = lm.encode([prompt])[0].astype(np.int64)
     return ids if len(ids) else np.array([lm.start], dtype=np.int64)
+
+
+def end_ids(lm: "LM") -> tuple[int, ...]:
+    """Ids that end a text: those the model declares for generation, else the tokenizer's eos; none if none is known."""
+    ends = getattr(getattr(lm.model, "generation_config", None), "eos_token_id", None)
+    ends = lm.vocab.specials.get("eos") if ends is None else ends
+    return tuple(ends) if isinstance(ends, list | tuple) else (() if ends is None else (int(ends),))
 
 
 def _continue(
@@ -90,12 +98,10 @@ def _continue(
     """Ids (T,) of the prompt and what follows; `fixed` takes exactly `max_new_tokens` steps."""
     from transformers import GenerationConfig
 
-    stored = getattr(lm.model, "generation_config", None)
-    ends = getattr(stored, "eos_token_id", None)
-    ends = lm.vocab.specials.get("eos") if ends is None else ends
-    pad = getattr(stored, "pad_token_id", None)
-    settings = {"do_sample": temperature > 0, "max_new_tokens": max_new_tokens, "eos_token_id": ends}
-    settings["pad_token_id"] = pad if pad is not None else (ends[0] if isinstance(ends, list) else ends)
+    ends = list(end_ids(lm))
+    pad = getattr(getattr(lm.model, "generation_config", None), "pad_token_id", None)
+    settings = {"do_sample": temperature > 0, "max_new_tokens": max_new_tokens, "eos_token_id": ends or None}
+    settings["pad_token_id"] = pad if pad is not None else next(iter(ends), None)
     if temperature > 0:
         settings |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
     if fixed:

@@ -113,11 +113,7 @@ class LM:
     @cached_property
     def context(self) -> int:
         """Most positions the model was made for; 2**20 when its configuration sets no bound."""
-        config = self.model.config.get_text_config()
-        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
-            if isinstance(getattr(config, key, None), int):
-                return getattr(config, key)
-        return NO_CONTEXT_LIMIT
+        return context_of(self.model)
 
     @cached_property
     def adds_space(self) -> bool:
@@ -270,6 +266,15 @@ class LM:
 def _check_texts(texts: object) -> None:
     if isinstance(texts, str):
         raise ValueError("Got one string where texts are scored; need a list. Put it in brackets: [text].")
+
+
+def context_of(model: "torch.nn.Module") -> int:
+    """Most positions a model was made for; 2**20 when its configuration sets no bound."""
+    config = model.config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
+        if isinstance(getattr(config, key, None), int):
+            return getattr(config, key)
+    return NO_CONTEXT_LIMIT
 
 
 def load(source: object, *, device: str | None = None, dtype: str | torch.dtype | None = None) -> LM:

@@ -1,0 +1,28 @@
+"""Decoding with stock causal models: drafts verified in trees, exact sampling, and one door to every strategy.
+
+A `Strategy` is a callable (lm, prompt, settings) -> Continuation (`strategies`); a `Drafter` guesses trees of tokens
+for the loop in `speculate`, whose output is exactly the model's own. Needs the extra `models`.
+"""
+
+from importlib import import_module
+
+STRATEGIES = {
+    "plain": "tokenry.decoding.strategies:plain",
+    "lookup": "tokenry.decoding.lookup:lookup",
+}
+"""Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
+
+_FRONT = {
+    "generate": "tokenry.decoding.strategies:generate",
+    "Settings": "tokenry.decoding.sampling:Settings",
+}
+
+
+def __getattr__(name: str):
+    if name in _FRONT:
+        module, _, attribute = _FRONT[name].partition(":")
+        return getattr(import_module(module), attribute)
+    if name in STRATEGIES:
+        module, _, attribute = STRATEGIES[name].partition(":")
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'tokenry.decoding' has no attribute {name!r}")
