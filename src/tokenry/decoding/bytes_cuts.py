@@ -41,7 +41,7 @@ def class_of(character: str) -> str:
         return "U" if ascii_ else "V"
     if kind == "Ll":
         return "l" if ascii_ else "m"
-    if character.isspace():
+    if character.isspace() and not "\x1c" <= character <= "\x1f":  # separators are spaces to Python only
         return "S"
     first = {"L": "o", "M": "M", "N": "D" if ascii_ else "N", "P": "p" if ascii_ else "P"}
     return first.get(kind[0], ("y" if ascii_ else "Y") if kind[0] == "S" else "X")
@@ -62,7 +62,7 @@ def classes_of(text: str, *, fine: bool = False) -> tuple[str, list[int]]:
         if character == "'":
             apostrophe = place
         elif place - apostrophe <= 2 and character.lower() in _CONTRACTED:
-            symbol = character
+            symbol = chr(0xE000 + ord(character.lower()))
         run = run + 1 if symbols and symbols[-1] == symbol else 1
         if run > _MOST.get(symbol, len(text)):
             symbols.pop()
