@@ -9,6 +9,7 @@ from importlib import import_module
 STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
+    "bytes": "tokenry.decoding.bytes_healing:bytes_strategy",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 

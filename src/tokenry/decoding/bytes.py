@@ -75,6 +75,9 @@ class ByteLM:
         ValueError: an unknown target, a negative beam, a tokenizer whose encoding cannot be turned back.
     """
 
+    runner = ContextRunner
+    """What asks the model; a subclass may put another in its place."""
+
     def __init__(self, lm: LM, *, target: str = "canonical", beam: int | None = None, prune: float = 0.0) -> None:
         if target not in TARGETS:
             raise ValueError(f"target={target!r}; need one of {', '.join(TARGETS)}.")
@@ -89,22 +92,30 @@ class ByteLM:
         self._ends_S = np.isin(self.sorted.ids_S, self.ends)
         self._place_of = {int(token): place for place, token in enumerate(self.sorted.ids_S)}
 
-    def start(self, before: Sequence[int] | None = None, tail: Sequence[int] = ()) -> "ByteState":
+    def start(self, before: Sequence[int] | None = None, *, spaced: bool | None = None) -> "ByteState":
         """The state before the first byte.
 
         Args:
-            before: ids the model has seen already; None is the start token, and the space that a SentencePiece
-                tokenizer puts in front of a text, which is part of the context and not of the bytes.
-            tail: the last of these ids that are text, from a place where the tokenizer cuts.
+            before: ids the model has seen already, all of what they spell cut off from what follows; None is the
+                start token.
+            spaced: whether the text begins with the space that a SentencePiece tokenizer puts in front of it, which
+                is part of the context and not of the bytes; None where `before` is None.
         """
-        runner = ContextRunner(self.lm, [self.lm.start] if before is None else before, self._set_law, tuple(tail))
+        runner = self.runner(self.lm, [self.lm.start] if before is None else list(before), self._set_law)
         state = ByteState(self, runner, (Candidate(runner.root, self.sorted.root, 0.0),))
-        if before is None and self.lm.adds_space:
+        if self.lm.adds_space and (before is None if spaced is None else spaced):
             state = state.advance(b" ")
             state = ByteState(self, runner, state.candidates, offset=state.log_p)
         return state
 
-    def after(self, text: str | bytes, *, before: Sequence[int] | None = None, window: int | None = None) -> "ByteState":
+    def after(
+        self,
+        text: str | bytes,
+        *,
+        before: Sequence[int] | None = None,
+        spaced: bool | None = None,
+        window: int | None = None,
+    ) -> "ByteState":
         """The state after a prompt, in a few forward passes.
 
         Every cover passes through the last certain cut of the prompt (a space between two words, which no token
@@ -112,7 +123,7 @@ class ByteLM:
 
         Args:
             text: the prompt; text is normalised as the tokenizer does, bytes are taken as they are.
-            before: as for `start`.
+            before, spaced: as for `start`.
             window: for target "all", how many last bytes are covered in all ways after canonical tokens; None for all
                 of them, which is slow for a long prompt.
 
@@ -120,9 +131,11 @@ class ByteLM:
             ValueError: bytes that the target cannot spell, or more than the context holds.
         """
         data = self.bytes_of(text)
-        ids, place = ([], 0) if self.target == "all" and window is None else self._certain(data, window or 1)
+        spaced = self.lm.adds_space and (before is None if spaced is None else spaced)
+        whole = (self.target == "all" and window is None) or spaced != self.lm.adds_space
+        ids, place = ([], 0) if whole else self._certain(data, window or 1)
         if not ids:
-            return self.start(before).advance(data)
+            return self.start(before, spaced=spaced).advance(data)
         head = [self.lm.start] if before is None else list(before)
         room = self.lm.context - len(head) - len(data[place:]) - 1
         if len(ids) > room:
@@ -130,7 +143,7 @@ class ByteLM:
                 f"a prompt of {len(ids)} tokens and {len(data) - place} bytes; the model holds {self.lm.context}. "
                 "Keep its end, or take a model with a longer context."
             )
-        return self.start([*head, *ids]).advance(data[place:])
+        return self.start([*head, *ids], spaced=False).advance(data[place:])
 
     def bytes_of(self, text: str | bytes) -> bytes:
         """Bytes of a text as the tokenizer sees it: normalised, without the space it would add."""

@@ -66,12 +66,10 @@ class ContextRunner:
         root: the context after `before`.
     """
 
-    def __init__(
-        self, lm: LM, before: Sequence[int], on_logits: Callable[[Context, Tensor], None], tail: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, lm: LM, before: Sequence[int], on_logits: Callable[[Context, Tensor], None]) -> None:
         self.session = Session.open(lm)
         self.before, self.on_logits = list(before), on_logits
-        self.root = Context(None, -1, 0.0, tail)
+        self.root = Context(None, -1, 0.0, ())
         self._trunk: list[Context] = [self.root]
         self._nodes: list[Context] = []
         self._number: dict[int, int] = {}
