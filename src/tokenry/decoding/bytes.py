@@ -101,7 +101,7 @@ class ByteLM:
             spaced: whether the text begins with the space that a SentencePiece tokenizer puts in front of it, which
                 is part of the context and not of the bytes; None where `before` is None.
         """
-        runner = self.runner(self.lm, [self.lm.start] if before is None else list(before), self._set_law)
+        runner = self.runner(self.lm, [self.lm.start] if before is None else list(before), self._set_laws)
         state = ByteState(self, runner, (Candidate(runner.root, self.sorted.root, 0.0),))
         if self.lm.adds_space and (before is None if spaced is None else spaced):
             state = state.advance(b" ")
@@ -160,8 +160,10 @@ class ByteLM:
         state = self.start()
         if self.target != "all":
             state, data = self._along(state, data)
-        for byte in data:
-            state = state.advance(bytes((byte,)))
+            state = state.advance(data)
+        else:
+            for state in self.states(data):  # noqa: B007
+                pass
         return state.log_p + (float(state.masses[END]) if end else 0.0)
 
     def states(self, text: str | bytes, state: "ByteState | None" = None) -> Iterator["ByteState"]:
@@ -239,7 +241,7 @@ class ByteLM:
     def _look_ahead(self, state: "ByteState", data: bytes) -> list[Context]:
         """Run every context that a known text will need. Which ones does not depend on the model's numbers."""
         if self.viability is None:
-            return []
+            return self._look_along(state, data)
         found: dict[int, Context] = {}
         live = [(candidate.context, candidate.node) for candidate in state.candidates]
         for byte in data:
@@ -256,22 +258,46 @@ class ByteLM:
         state.runner.run(contexts)
         return contexts
 
-    def _set_law(self, context: Context, logits_V: Tensor) -> None:
-        """What the target makes of the model's law after a context."""
-        n_ids = self.lm.vocab.size
-        law_V = torch.softmax(check_numbers(logits_V[:n_ids]).double(), -1).cpu().numpy()
-        law_S, end = law_V[self.sorted.ids_S], float(law_V[self.ends].sum())
-        law_S[self._ends_S] = 0.0
+    def _look_along(self, state: "ByteState", data: bytes) -> list[Context]:
+        """Run contexts that a beam will most likely need: the tokenizer's own way, one step aside, and back on it.
+
+        What it needs beside them is asked when it comes.
+        """
+        if not state.candidates:
+            return []
+        context, node, _ = max(state.candidates, key=lambda candidate: candidate.log_weight)
+        begun = self.sorted.strings[node.low][: node.depth]
+        data, place, trie = begun + data, 0, self.lm.vocab.trie
+        contexts = [context]
+        for token in self.lm.vocab.decompose(data):
+            for other, length in trie.covers(data, place):
+                aside = self._child(context, other)
+                contexts.append(aside)
+                back = trie.longest_match(data, place + length)[0]
+                if other != token and back >= 0:
+                    contexts.append(self._child(aside, back))
+            context = self._child(context, token)
+            contexts.append(context)
+            place += len(self.lm.vocab.tokens[token])
+        state.runner.run(contexts)
+        return contexts
+
+    def _set_laws(self, contexts: Sequence[Context], logits_NV: Tensor) -> None:
+        """What the target makes of the model's laws after contexts."""
+        law_NV = torch.softmax(check_numbers(logits_NV[:, : self.lm.vocab.size]).double(), -1).cpu().numpy()
+        law_NS, end_N = law_NV[:, self.sorted.ids_S], law_NV[:, self.ends].sum(-1)
+        law_NS[:, self._ends_S] = 0.0
         if self.viability is not None:
-            mask_V, ends = self.viability.mask(context.tail)
-            law_S *= mask_V[self.sorted.ids_S]
-            end *= ends
-        kept = float(law_S.sum()) + end
-        context.leaked = max(0.0, 1.0 - kept)
-        if self.target != "restricted" and kept > 0:
-            law_S /= kept
-            end /= kept
-        context.law_S, context.end = law_S, end
+            masks = [self.viability.mask(context.tail) for context in contexts]
+            law_NS *= np.stack([mask_V for mask_V, _ in masks])[:, self.sorted.ids_S]
+            end_N *= [ends for _, ends in masks]
+        kept_N = law_NS.sum(-1) + end_N
+        if self.target != "restricted":
+            divisor_N = np.where(kept_N > 0, kept_N, 1.0)
+            law_NS /= divisor_N[:, None]
+            end_N /= divisor_N
+        for context, law_S, end, kept in zip(contexts, law_NS, end_N.tolist(), kept_N.tolist(), strict=True):
+            context.law_S, context.end, context.leaked = law_S, end, max(0.0, 1.0 - kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,17 +361,35 @@ class ByteState:
         return state
 
     def _step(self, byte: int) -> "ByteState":
+        found = self._below(self._open, byte) if self.candidates else []
+        if not found and self.candidates and (self.model.beam or self.model.prune):
+            found = self._below(self._ask(self._whole), byte)  # the beam lost this byte: look at all again
+        return ByteState(self.model, self.runner, tuple(found), self.offset)
+
+    def _below(self, candidates: Sequence[Candidate], byte: int) -> list[Candidate]:
+        """What is left of candidates after a byte."""
         found = []
-        for context, node, _ in self._open if self.candidates else ():
+        for context, node, _ in candidates:
             below = self.model.sorted.below(node, byte)
             mass = 0.0 if below is None else float(context.law_S[below.low : below.high].sum())
             if mass > 0:
                 found.append(Candidate(context, below, context.log_p + float(np.log(mass))))
-        return ByteState(self.model, self.runner, tuple(found), self.offset)
+        return found
 
     @cached_property
-    def _open(self) -> tuple[Candidate, ...]:
-        """The candidates, and a new one for every token that ends here; the model has been asked about all."""
+    def _open(self) -> list[Candidate]:
+        """The candidates, and a new one for every token that ends here, pruned; the model has been asked about all."""
+        return self._ask(self._pruned(self._whole))
+
+    def _ask(self, candidates: list[Candidate]) -> list[Candidate]:
+        asked = [candidate.context for candidate in candidates if candidate.context.law_S is None]
+        if asked:
+            self.runner.run(asked, [candidate.context for candidate in candidates])
+        return candidates
+
+    @cached_property
+    def _whole(self) -> list[Candidate]:
+        """The candidates, and a new one for every token that ends here."""
         model, found, fresh = self.model, [], []
         for candidate in self.candidates:
             context, node, _ = candidate
@@ -361,11 +405,7 @@ class ByteState:
                     child = model._child(context, int(model.sorted.ids_S[place]))
                     child.log_p = context.log_p + float(np.log(context.law_S[place]))
                     fresh.append(Candidate(child, model.sorted.root, child.log_p))
-        kept = self._pruned([*found, *fresh])
-        asked = [candidate.context for candidate in kept if candidate.context.law_S is None]
-        if asked:
-            self.runner.run(asked, [candidate.context for candidate in kept])
-        return tuple(kept)
+        return [*found, *fresh]
 
     def _pruned(self, candidates: list[Candidate]) -> list[Candidate]:
         model = self.model

@@ -59,14 +59,14 @@ class ContextRunner:
     Args:
         lm: the model.
         before: ids of the root, at least one.
-        on_logits: called with a context and its logits (V,).
+        on_logits: called with contexts and their logits (N, V).
 
     Attributes:
         session: what runs; its text begins with `before`.
         root: the context after `before`.
     """
 
-    def __init__(self, lm: LM, before: Sequence[int], on_logits: Callable[[Context, Tensor], None]) -> None:
+    def __init__(self, lm: LM, before: Sequence[int], on_logits: Callable[[Sequence[Context], Tensor], None]) -> None:
         self.session = Session.open(lm)
         self.before, self.on_logits = list(before), on_logits
         self.root = Context(None, -1, 0.0, ())
@@ -87,7 +87,7 @@ class ContextRunner:
             if len(self.session):  # an earlier question moved on
                 self._forget(self.root)
                 self.session.rollback(len(self.session))
-            self.on_logits(self.root, self.session.extend(self.before))
+            self.on_logits([self.root], self.session.extend(self.before)[None])
             todo = todo[1:]
         elif todo and not len(self.session):
             self.session.extend(self.before)
@@ -108,9 +108,7 @@ class ContextRunner:
                 self._nodes.append(context)
             parents = [self._number.get(id(c.parent), -1) for c in self._nodes]
             logits_NV = self.session.verify(TokenTree([c.token for c in self._nodes], parents), known=known)
-        for context, logits_V in zip(new, logits_NV, strict=True):
-            if context.law_S is None:
-                self.on_logits(context, logits_V)
+        self.on_logits(new, logits_NV)
 
     def _missing(self, wanted: list[Context]) -> list[Context]:
         """Contexts to run so that the wanted ones are known, parents first; the text goes back where they need it."""
