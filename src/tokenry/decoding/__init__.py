@@ -23,6 +23,7 @@ STRATEGIES = {
     "routed": "tokenry.decoding.routing:routed",
     "diffusion": "tokenry.decoding.diffusion_strategy:diffusion",
     "constrained": "tokenry.decoding.constrained:constrained",
+    "bytes": "tokenry.decoding.bytes_healing:bytes_strategy",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 
