@@ -6,6 +6,7 @@ The rooms' other pages say how each strategy works; this says what it is worth o
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from tokenry.core.intervals import Interval
 from tokenry.core.report import Figure, Report
@@ -184,7 +185,9 @@ def _report(
 
     against, clock, why = about
     n = facts["n_prompts"]
-    report = Report(kind="bench", title=f"{len(found)} ways to decode {lm.name}, on {n} prompts", facts=facts)
+    report = Report(
+        kind="bench", title=f"{len(found)} ways to decode {Path(lm.name).name}, on {n} prompts", facts=facts
+    )
     for label, row in found.items():
         report.facts |= _facts_of(label, row, is_baseline=label == against)
     tables = {
