@@ -184,8 +184,8 @@ def test_the_peer_library_has_the_same_mean_weights():
 
         rows = []
         for _ in range(n):
-            rows.append(await sampler.recursive_awrs(logps=torch.tensor(law_V).log(), toks=list(range(4)),
-                                                     accept=accept, make_keys=gumbel, max_rejects=float("inf")))  # fmt: skip
+            asked = {"accept": accept, "make_keys": gumbel, "max_rejects": float("inf")}
+            rows.append(await sampler.recursive_awrs(logps=torch.tensor(law_V).log(), toks=list(range(4)), **asked))
         return np.array([[row[0], np.exp(row[1])] for row in rows])
 
     def means(rows):

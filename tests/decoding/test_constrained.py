@@ -221,3 +221,61 @@ def test_the_verb_takes_constraints(capsys, tmp_path):
     assert -60 < row["log evidence"] < 0
     assert row["checks per token"] < 30
     assert (tmp_path / "report" / "report.md").is_file()
+
+
+def test_numbers_that_are_none_stop_the_text(small):
+    import copy
+
+    broken = LM(copy.deepcopy(small.model), small.tokenizer, small.vocab, small.name)
+    with torch.no_grad():
+        broken.model.get_output_embeddings().weight[:] = torch.nan
+    for sampler in ("awrs", "mask", "reject"):
+        with pytest.raises(ValueError, match="NaN"):
+            sample(broken, [1], Regex("a"), sampler=sampler)
+
+
+def test_the_peer_library_finds_the_same_evidence(small):
+    """genlm-control's AWRS particles on the same model and the same function: both within 4.5 errors of the truth."""
+    control = pytest.importorskip("genlm.control", reason="compares with genlm-control")
+    import asyncio
+
+    prompt, constraint, end = [1, 0], Regex(TEXTS), small.vocab.specials["eos"]
+    truth = sum(enumerated(small, prompt, 6, constraint, end)[0].values())
+
+    class Judge(control.Potential):
+        async def complete(self, context):
+            return 0.0 if constraint.complete_ok(bytes(context)) else -np.inf
+
+        async def prefix(self, context):
+            return 0.0 if constraint.prefix_ok(bytes(context)) else -np.inf
+
+    class Same(control.Potential):
+        """The same model, over the bytes of its tokens."""
+
+        def law(self, context):
+            ids = [small.vocab.index[data][0] for data in context]
+            with torch.inference_mode():
+                return small.model(torch.tensor([[*prompt, *ids]])).logits[0].double().log_softmax(-1).numpy()
+
+        async def prefix(self, context):
+            laws_TV = self.law(context)
+            return sum(laws_TV[1 + i, small.vocab.index[data][0]] for i, data in enumerate(context))
+
+        async def complete(self, context):
+            return await self.prefix(context) + self.law(context)[-1, end]
+
+        async def logw_next(self, context):
+            law_V = self.law(context)[-1]
+            return self.make_lazy_weights(law_V[[small.vocab.index[data][0] for data in self.vocab] + [end]])
+
+    async def theirs(n_runs):
+        llm = Same([b"a", b"b", b"ab"])
+        judge = Judge(list(range(256))).coerce(llm, f=b"".join)
+        runs = [await control.SMC(control.AWRS(llm, judge, seed=seed))(n_particles=16, ess_threshold=0.5, max_tokens=6)
+                for seed in range(n_runs)]  # fmt: skip
+        return [math.exp(run.log_ml) for run in runs]
+
+    ours = [math.exp(sample(small, prompt, constraint, particles=16, settings=Settings(
+        max_new_tokens=6, seed=seed)).log_evidence) for seed in range(20)]  # fmt: skip
+    for shares in (ours, asyncio.run(theirs(20))):
+        assert abs(np.mean(shares) - truth) < 4.5 * np.std(shares, ddof=1) / np.sqrt(20)

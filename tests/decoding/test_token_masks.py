@@ -159,10 +159,11 @@ def test_a_library_text_under_the_processor_is_the_same():
 
     prompt, model = [5, 17, 3, 44], tiny("llama")
     ids = torch.tensor([prompt])
-    theirs = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16,
-                            pad_token_id=0, logits_processor=LogitsProcessorList([MaskedLogits(_Ids(), 4)]))  # fmt: skip
-    ours, _ = generate(Session.open(model), prompt,
-                       settings=Settings(max_new_tokens=16, processors=MaskedLogits(_Ids(), 4)))  # fmt: skip
+    asked = {"do_sample": False, "max_new_tokens": 16, "pad_token_id": 0}
+    masking = LogitsProcessorList([MaskedLogits(_Ids(), 4)])
+    theirs = model.generate(ids, attention_mask=torch.ones_like(ids), logits_processor=masking, **asked)
+    settings = Settings(max_new_tokens=16, processors=MaskedLogits(_Ids(), 4))
+    ours, _ = generate(Session.open(model), prompt, settings=settings)
     assert theirs[0, 4:].tolist() == ours
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tokenry.core.choosing import suggest
 from tokenry.decoding.acceptance import Seeded
@@ -47,7 +49,7 @@ class ModelLaws:
     def first(self) -> np.ndarray:
         """Run the prompt, once however often it is asked."""
         if self._first is None:
-            self._first = self._law(self._base.extend(self.prompt), 0)
+            self._first = self._laws(self._base.extend(self.prompt)[None])[0]
         self.session = self._base.fork()
         return self._first
 
@@ -56,11 +58,12 @@ class ModelLaws:
         if list(rows) != list(range(self.session.batch)):
             self.session.select(rows)
         logits = self.session.extend([[token] for token in tokens] if len(tokens) > 1 else list(tokens))
-        return [self._law(logits_V, row) for row, logits_V in enumerate(logits if len(tokens) > 1 else logits[None])]
+        return self._laws(logits if len(tokens) > 1 else logits[None])
 
-    def _law(self, logits_V: object, row: int) -> np.ndarray:
-        context = self.session.rows[row] if self.settings.processors is not None else None
-        return self.settings.law(logits_V, context).cpu().numpy()
+    def _laws(self, logits_BV: Tensor) -> list[np.ndarray]:
+        contexts = self.session.rows if self.settings.processors is not None else [None] * len(logits_BV)
+        laws = [self.settings.law(logits_V, text) for logits_V, text in zip(logits_BV, contexts, strict=True)]
+        return list(torch.stack(laws).cpu().numpy())
 
 
 def sample(
@@ -176,7 +179,7 @@ def _rejection(laws: ModelLaws, view: View, seed: int, most_tries: int, asked: d
         share = min(wanted - 1, len(kept)) / (n_tries - 1) if n_tries > 1 else 1.0
         texts, log_p, ended_by = map(list, zip(*kept, strict=True))
         found = Samples(texts, np.ones(len(kept)), [share], log_p, ended_by)
-    found.n_steps, found.n_tokens, found.n_tries = n_steps, n_tokens, n_tries
+    found.n_steps, found.n_tokens, found.n_tries = n_steps - turn + 1, n_tokens, n_tries  # the prompt was run once
     return found
 
 
@@ -241,7 +244,7 @@ class Constrained:
 
     def _view(self, lm: LM, ends: Sequence[int], ids: list[int]) -> View:
         """The view of this model's tokens, kept from prompt to prompt with what it remembers."""
-        key = (id(lm), tuple(ends), bool(lm.vocab.decode_bytes(ids)))
+        key = (lm, tuple(ends), bool(lm.vocab.decode_bytes(ids)))
         if key not in self._views:
             self._views = {key: view_of(self.constraint, lm, ends=ends, prompt=ids)}
         return self._views[key]
