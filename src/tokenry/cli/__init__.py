@@ -16,6 +16,7 @@ HEADINGS = {
     "Data": ("corpus",),
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
+    "Using": ("generate",),
     "House": ("papers", "doctor", "rerun"),
 }
 
