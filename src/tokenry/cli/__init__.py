@@ -17,6 +17,7 @@ HEADINGS = {
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
     "Using": ("generate", "route", "bench"),
+    "Using": ("generate",),
     "House": ("papers", "doctor", "rerun"),
 }
 
