@@ -122,6 +122,15 @@ def test_the_setup_reaches_the_function(tmp_path):
     assert set(pq.read_table(mapped.parts[0]).column("n").to_pylist()) == {7}
 
 
+def no_model():
+    raise FileNotFoundError("no model at nowhere")
+
+
+def test_what_fails_in_the_setup_of_a_worker_is_told_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model at nowhere"):
+        EmbeddedEngine(workers=2).map(corpus(tmp_path / "in"), with_state, tmp_path / "out", key="k", setup=no_model)
+
+
 def test_an_existing_folder_is_never_overwritten(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="exists already"):

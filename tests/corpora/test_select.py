@@ -3,6 +3,7 @@
 import functools
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tokenry.core.tables import read
 from tokenry.corpora.dedup_paragraphs import dedup_paragraphs
 from tokenry.corpora.embedded import EmbeddedEngine
-from tokenry.corpora.select import Choice, select
+from tokenry.corpora.select import Choice, decide, select
 from tokenry.corpora.units import Reading
 
 
@@ -166,6 +167,8 @@ def test_the_same_seed_draws_the_same_documents_and_another_seed_others(corpus, 
         ({"budget": 5, "per": "sourse"}, "source"),
         ({"temperature": 1.0, "budget": 5}, "without a score"),
         ({"share": 2.0}, "share=2.0"),
+        ({"score": "test.score", "temperature": 1.0, "noisy": 9.0}, "a temperature and a noisy"),
+        ({"per": "source", "cap": 3, "quota": "equal", "budget": 5}, "a cap with a quota"),
     ],
 )
 def test_contradictions_are_refused_before_any_work(corpus, tmp_path, choice, message):
@@ -204,6 +207,18 @@ def test_a_selection_that_was_cut_off_goes_on(corpus, tmp_path, monkeypatch):
     assert calls == ["weighing", "writing what is kept", "writing what is kept"]
     assert len(kept(selection)) == 30
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_noisy_draw_stays_within_the_budget_and_takes_any_of_what_passes():
+    score, size, cell = np.full(4000, 0.9), np.ones(4000), np.full(4000, -1)
+    passed = decide(score, size, cell, choice=Choice(score="s", noisy=9.0)) > 0
+    # P(keep) = 1.1 ** -9 = 0.4241, standard deviation of the share 0.0078; five of them.
+    assert abs(passed.mean() - 1.1**-9) < 0.04
+    kept = decide(score, size, cell, choice=Choice(score="s", noisy=9.0, budget=500)) > 0
+    assert kept.sum() == 500
+    assert not (kept & ~passed).any()
+    # Half of the passed lie in the first half; 500 of them by chance have a standard deviation of 11 at most.
+    assert abs(kept[:2000].sum() - 500 * passed[:2000].sum() / passed.sum()) < 56
 
 
 def test_only_deciding_writes_no_documents(corpus, tmp_path):

@@ -23,7 +23,6 @@ from tokenry.cli.output import (
 if TYPE_CHECKING:
     from tokenry.core.report import Report
 
-PANEL = "Using"
 EPILOG = """Examples:
 
 `tokenry generate out/demo --prompt 'Once upon a time' --strategy lookup --with n_guesses=8`
@@ -34,7 +33,7 @@ EPILOG = """Examples:
 
 def register(parent: typer.Typer) -> None:
     """Put the verb on `parent`."""
-    parent.command(rich_help_panel=PANEL, epilog=EPILOG)(generate)
+    parent.command(epilog=EPILOG)(generate)
 
 
 def generate(

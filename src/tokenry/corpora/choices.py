@@ -128,6 +128,8 @@ def means_of(targets: Sequence[Path] | None, numbers: Sequence[str] | None, **me
         name, equals, value = typed.partition("=")
         if not (name and equals and value):
             raise ValueError(f"{typed!r} after --set; need NAME=VALUE, such as buckets=10000.")
+        if name.strip() in options:
+            raise ValueError(f"two values for {name.strip()!r} after --set; give one.")
         try:
             options[name.strip()] = amount(value)
         except ValueError:

@@ -32,6 +32,7 @@ __all__ = ["Bag", "Weights", "count", "kl_divergence", "kl_reduction", "score"]
 
 VERSION = 1
 _MOST_BUCKETS = 1 << 22
+_AT_ONCE = 1 << 22  # counts in memory at one time
 _LENGTHS = 64  # classes of length, each a quarter of an octave of words wide: 1 to 60,000 words
 
 
@@ -248,7 +249,7 @@ def _counts_in(part: Path, bag: Bag) -> Counts:
     import pyarrow.parquet as pq
 
     found = []
-    for batch in pq.ParquetFile(part).iter_batches(batch_size=64):
+    for batch in pq.ParquetFile(part).iter_batches(batch_size=max(1, _AT_ONCE // bag.buckets)):
         rows = {
             name: batch.column(name).flatten().to_numpy().reshape(batch.num_rows, -1) for name in batch.schema.names
         }

@@ -23,7 +23,17 @@ from tokenry.core.choosing import needs
 from tokenry.core.columns import BadRows
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import Progress, atomic_path, atomic_write, check_folder, log
-from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of, read_mapped, write_manifest
+from tokenry.corpora.engine import (
+    Mapped,
+    grouped_schema,
+    joined_names,
+    joined_schema,
+    parts_of,
+    read_mapped,
+    sorted_schema,
+    write_manifest,
+    write_rows,
+)
 from tokenry.corpora.units import (
     Reading,
     Tally,
@@ -39,6 +49,7 @@ from tokenry.corpora.units import (
 __all__ = ["EmbeddedEngine", "begin", "finish"]
 
 _POLL = 0.5
+_GROUP_ROWS = 16_384  # rows that DuckDB hands over at once
 _WORKER: dict[str, object] = {}
 
 
@@ -152,7 +163,7 @@ class EmbeddedEngine:
         names = ", ".join(map(quoted, keys))
         made = [_aggregate(name, *what, schema.field(name).type) for name, what in aggregates.items()]
         query = f"SELECT {', '.join([names, *made])} FROM {_scan(source)} GROUP BY {names} ORDER BY {names}"
-        return self.query(query, out)
+        return self.query(query, out, schema)
 
     def join(
         self,
@@ -172,7 +183,7 @@ class EmbeddedEngine:
         ours = pq.read_schema(files[0][0]).names
         order = ", ".join(quoted(name) for name in [on, *(n for n in [*ours, *names.values()] if n != on)])
         by = f"{_scan(left)} AS l {how.upper()} JOIN {_scan(right)} AS r ON l.{quoted(on)} = r.{quoted(on)}"
-        return self.query(f"SELECT l.*{added} FROM {by} ORDER BY {order}", out)
+        return self.query(f"SELECT l.*{added} FROM {by} ORDER BY {order}", out, joined_schema(*files, names))
 
     def sort(
         self,
@@ -187,12 +198,13 @@ class EmbeddedEngine:
         way = "DESC" if descending else "ASC"
         order = ", ".join(f"{quoted(name)} {way} NULLS LAST" for name in by)
         columns = f"* EXCLUDE ({', '.join(map(quoted, by))})" if drop else "*"
-        return self.query(f"SELECT {columns} FROM {_scan(source)} ORDER BY {order}", out)
+        schema = sorted_schema(parts_of(source), by if drop else ())
+        return self.query(f"SELECT {columns} FROM {_scan(source)} ORDER BY {order}", out, schema)
 
-    def query(self, query: str, out: str | Path) -> Path:
+    def query(self, query: str, out: str | Path, schema: pa.Schema) -> Path:
         """Write what a query of DuckDB gives as one Parquet file that appears whole or not at all."""
         with self.connect(Path(out).resolve().parent) as database, atomic_path(out) as part:
-            database.execute(f"COPY ({query}) TO {_text(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+            write_rows(database.sql(query).to_arrow_reader(_GROUP_ROWS), part, schema)
         return Path(out)
 
     @contextlib.contextmanager
@@ -336,9 +348,10 @@ def _start_worker(function: Callable, setup: Callable | None, folder: Path, read
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work; a Ctrl-C reaches the whole group
     pa.set_cpu_count(1)
-    state = (setup(),) if setup is not None else ()
+    # Not set up here: what fails while a worker starts is lost, and the pool only says that it broke.
+    _WORKER["setup"] = setup
     _WORKER["run"] = functools.partial(
-        run_unit, function=function, out=folder, reading=reading, state=state, count=functools.partial(_tell, counter)
+        run_unit, function=function, out=folder, reading=reading, count=functools.partial(_tell, counter)
     )
 
 
@@ -348,4 +361,7 @@ def _tell(counter: object, n: int) -> None:
 
 
 def _work(unit: Unit) -> Tally:
-    return _WORKER["run"](unit)
+    if "state" not in _WORKER:
+        setup = _WORKER["setup"]
+        _WORKER["state"] = (setup(),) if setup is not None else ()
+    return _WORKER["run"](unit, state=_WORKER["state"])

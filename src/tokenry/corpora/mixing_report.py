@@ -131,7 +131,8 @@ def mixture_report(found: Found, *, line: str = "") -> Report:
         warnings=_warnings(found),
         notes=[
             "The interval of a prediction is 1.96 times the predictor's error in five-fold cross-validation.",
-            "spearman: what the predictor said of a round's mixtures before they were measured, against their scores.",
+            "spearman: what the predictor said of a round's mixtures before they were measured, against their scores; "
+            "– in the first round, and where it said the same of all.",
             *(
                 ["worth_in_fresh: what a drawn byte is worth of one that is never repeated (arXiv 2305.16264)."]
                 if found.epochs

@@ -40,7 +40,7 @@ from tokenry.corpora.sidecars import columns_of, write_sidecar
 from tokenry.corpora.spans import replace_spans
 from tokenry.corpora.units import Reading, cut_units, first_schema
 
-__all__ = ["UNITS", "Choice", "Selection", "decide", "select"]
+__all__ = ["UNITS", "Choice", "Selection", "check_choice", "decide", "select"]
 
 UNITS = ("docs", "chars", "bytes")
 _MOST_RULES = 62  # what a document breaks is a bit each of an int64
@@ -61,7 +61,8 @@ class Choice:
         cap: at most so much of each value of `per`.
         repeat: where a value has less than its quota, repeat its documents.
         temperature: sample with p ~ exp(score / temperature) instead of taking the best.
-        noisy: take the score as a probability and keep by the noisy threshold with this alpha.
+        noisy: take the score as a probability and keep by the noisy threshold with this alpha; of what passes, any
+            within the budget.
         seed: of ties and draws.
     """
 
@@ -166,6 +167,15 @@ def _written(
     return engine.map(source, keeper, target, key=key, reading=reading, label="writing what is kept")
 
 
+def check_choice(choice: Choice) -> None:
+    """Refuse a choice that contradicts itself or cannot be read.
+
+    Raises:
+        ValueError: that is so.
+    """
+    _Plan.of(choice)
+
+
 def weigh(batch: pa.RecordBatch, *, choice: Choice) -> pa.RecordBatch:
     """What decides about each document: the rules it breaks (a bit each), its score, its size, its cell."""
     plan = _Plan.of(choice)
@@ -213,10 +223,7 @@ def decide(
     Returns:
         copies_N: int64.
     """
-    score_N = np.asarray(score_N, np.float64)
-    if choice.noisy is not None:
-        return noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed)
-    utility_N = _utility(score_N, size_N, cell_N, choice)
+    utility_N = _utility(np.asarray(score_N, np.float64), size_N, cell_N, choice)
     budget = choice.budget
     if choice.share is not None:
         budget = choice.share * float(size_N[~np.isnan(utility_N)].sum())
@@ -233,9 +240,13 @@ def decide(
 
 
 def _utility(score_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, choice: Choice) -> np.ndarray:
-    """The score with the noise of a temperature, NaN beyond the cap of a cell."""
+    """The score with the noise of a temperature or of a draw, NaN for what is not drawn or beyond the cap of a cell."""
     utility_N = score_N
-    if choice.temperature is not None:
+    if choice.noisy is not None:
+        # What passes the draw is as good as any other: a budget, a share or a cap takes of it by chance.
+        chance_N = np.random.default_rng([choice.seed, 1]).random(len(score_N))
+        utility_N = np.where(noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed) > 0, chance_N, np.nan)
+    elif choice.temperature is not None:
         utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
     if choice.cap is not None:
         within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
@@ -260,6 +271,10 @@ class _Plan:
             raise ValueError(f"share={choice.share}; need a number above 0 and at most 1.")
         if (choice.temperature is not None or choice.noisy is not None) and choice.score is None:
             raise ValueError("sampling by score without a score. Give one: --score quality.score.")
+        if choice.temperature is not None and choice.noisy is not None:
+            raise ValueError("a temperature and a noisy threshold; give one of them.")
+        if choice.cap is not None and (choice.quota != "proportional" or choice.repeat):
+            raise ValueError("a cap with a quota or with repeats; a cap bounds each value alone. Give one of them.")
         if (choice.cap is not None or choice.repeat or choice.quota != "proportional") and choice.per is None:
             raise ValueError("a quota or cap without the column it goes by. Give one: --per source.")
         if choice.repeat and choice.budget is None:
@@ -353,7 +368,7 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     source_N, sources = _codes(whole.column("source"))
     rules = {name: rule.text for name, rule in plan.rules.items()}
     counted = Counted(broken_N, first_N, copies_N, size_N, source_N, sources)
-    return read_mapped(decided), selection_report(counted, rules, choice.unit)
+    return read_mapped(decided), selection_report(counted, rules, choice.unit, budget=choice.budget)
 
 
 def _outcomes(
@@ -361,10 +376,12 @@ def _outcomes(
 ) -> np.ndarray:
     """The place in `OUTCOMES` of each document that holds the rules."""
     place = {name: number for number, name in enumerate(OUTCOMES)}
-    outcome_N = np.full(len(score_N), place[BUDGET if choice.noisy is None else NOISE])
-    if choice.noisy is None and choice.per is not None:
-        if choice.cap is not None:
-            outcome_N[np.isnan(_utility(score_N, size_N, cell_N, choice))] = place[CAP]
+    outcome_N = np.full(len(score_N), place[BUDGET])
+    if choice.cap is not None:
+        outcome_N[np.isnan(_utility(score_N, size_N, cell_N, choice))] = place[CAP]
+    if choice.noisy is not None:
+        outcome_N[noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed) == 0] = place[NOISE]
+    if choice.per is not None:
         outcome_N[cell_N < 0] = place[NO_CELL]
     outcome_N[np.isnan(score_N)] = place[NO_SCORE]
     outcome_N[copies_N > 0] = place[KEPT]

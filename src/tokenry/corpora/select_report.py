@@ -51,13 +51,14 @@ class Counted:
     sources: list[str]
 
 
-def selection_report(counted: Counted, rules: Mapping[str, str], unit: str) -> Report:
+def selection_report(counted: Counted, rules: Mapping[str, str], unit: str, *, budget: float | None = None) -> Report:
     """Tables of what each rule dropped (in order, and alone) and of what is left of each source.
 
     Args:
         counted: the decisions.
         rules: name -> rule, in the order in which they name the reason.
         unit: the unit of the sizes.
+        budget: what was asked for, to say when it is not reached.
     """
     size_N, kept_N = counted.size_N, counted.copies_N > 0
     before, after = float(size_N.sum()), float((size_N * counted.copies_N).sum())
@@ -68,6 +69,8 @@ def selection_report(counted: Counted, rules: Mapping[str, str], unit: str) -> R
         warnings.append(f"documents are repeated up to {most} times to fill a quota.")
     if not kept_N.any():
         warnings.append("nothing is kept. Look at the reasons: a rule may ask for what no document has.")
+    elif budget is not None and after < budget:
+        warnings.append(f"only {after:,.0f} of the {budget:,.0f} {unit} asked for are kept. The reasons say why.")
     reasons = _reasons(counted, rules, unit)
     points = [(row["reason"], row["documents"]) for row in reasons]
     share = after / before if before else 0.0
