@@ -1,5 +1,7 @@
 """Labels are what trying every token out by hand gives."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,20 @@ def test_odd_input_is_refused():
         label_text(small, large, [5, 9, 12], response=text, verifier=lambda forks: [])
     with pytest.raises(ValueError, match="verdict 7"):
         label_text(small, large, [5, 9, 12], response=text, verifier=lambda forks: [7] * len(forks))
+
+
+def test_an_end_written_too_early_is_tried_out_and_shown():
+    """The most harmful token of all: nothing follows it, and a verifier sees that."""
+    small, large = tiny_pair()
+    text = greedy_text(large, [5, 9, 12], 24)
+    plain = label_text(small, large, [5, 9, 12], response=text, verifier=same_text, ends=frozenset())
+    place = next(at for at in plain.forks if plain.small[at] not in text)
+    model = copy.deepcopy(large.model)
+    model.generation_config.eos_token_id = int(plain.small[place])
+    ending = type(large)(model, large.tokenizer, large.vocab, "ending")
+    found = label_text(small, ending, [5, 9, 12], response=text, verifier=same_text, ends=frozenset())
+    fork = found.forks[place]
+    assert fork.small_rest == ""
+    assert fork.small_token.strip() == f"w{plain.small[place]}"
+    assert fork.large_rest
+    assert KINDS[found.kinds[place]] == "divergent"

@@ -18,6 +18,7 @@ HEADINGS = {
     "Models": ("transplant", "heal", "model", "hypernet"),
     "Using": ("generate", "route", "bench"),
     "Using": ("generate",),
+    "Using": ("generate", "route"),
     "House": ("papers", "doctor", "rerun"),
 }
 

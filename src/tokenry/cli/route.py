@@ -54,6 +54,7 @@ def label(
     no_progress: QuietFlag = False,
 ) -> None:
     """Find the tokens where the small model would spoil the large model's text; goes on where it was interrupted."""
+    from tokenry.core.runs import write_run
     from tokenry.core.tables import texts
     from tokenry.decoding.routing_labels import label_prompts
 
@@ -61,7 +62,10 @@ def label(
     asked = list(texts(prompts, text=text_column, limit=limit))
     how = {"sentences": sentences, "max_new_tokens": max_new_tokens, "continuation_tokens": continuation_tokens}
     judge = {"verifier": verifier, "verifier_model": verifier_model}
-    show(label_prompts(small, large, asked, out=out, device=device, **judge, **how), json=as_json)
+    report = label_prompts(small, large, asked, out=out, device=device, **judge, **how)
+    arguments = {"small": small, "large": large, "prompts": prompts, "limit": limit, **judge, **how}
+    write_run(out, verb="route label", arguments=arguments, seed=None, inputs=[prompts])
+    show(report, json=as_json)
 
 
 @app.command(

@@ -2,8 +2,8 @@
 
 A problem names a program and two digits: "run 4 from 3 7 :". Its solution applies the program's operations, each to the
 last two digits: " a add 3 to 7 is 0 . b mix 7 with 0 gives 4 . ... so 4 !". Operations are look-ups in a table (add is
-the sum modulo eight, mix and turn are drawn), so a small model knows some of them and a larger one all. Words in between
-are drawn among synonyms, so two good models differ in them without meaning anything by it.
+the sum modulo eight, mix and turn are drawn), so a small model knows some of them and a larger one all. Words in
+between are drawn among synonyms, so two good models differ in them without meaning anything by it.
 """
 
 import re
