@@ -17,8 +17,6 @@ HEADINGS = {
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
     "Using": ("generate", "route", "bench"),
-    "Using": ("generate",),
-    "Using": ("generate", "route"),
     "House": ("papers", "doctor", "rerun"),
 }
 
