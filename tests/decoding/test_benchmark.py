@@ -339,3 +339,33 @@ def test_the_verb_runs_on_the_carried_model_without_a_file(tmp_path, capsys):
     assert told["facts"]["n_prompts"] == 2
     assert told["facts"]["clock"] == "cpu"
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+# --- other temperatures, other models -------------------------------------------------------------------------------
+
+
+def test_when_drawing_other_texts_are_no_warning(lm):
+    """Guesses judged by the point-mass rule draw what plain sampling draws with one seed; the library draws anew."""
+    drawn = replace(SHORT, temperature=0.8)
+    report = bench(lm, PROMPTS[:2], strategies=["plain", "lookup", "transformers:greedy"], settings=drawn, passes=1)
+    texts = _rows(report, "text and passes")
+    assert texts["lookup"]["same text"] == "2/2"
+    assert not any("another text" in text for text in report.warnings)
+
+
+def test_a_model_that_fills_gaps_is_compared_with_itself_and_has_no_judge():
+    """Its strategy opens it; plain decoding cannot be the baseline, and next-token quality would mean nothing."""
+    from small_vocabularies import byte_level
+    from tokenry.decoding.diffusion_training import tiny_diffusion
+
+    model = tiny_diffusion(byte_level(specials=("<|end|>", "<s>", "<pad>")), spread=0.25)
+    strategies = ["diffusion", "two=diffusion", "lookup"]
+    report = bench(model, ["the cat", "a dog"], strategies=strategies, options=["two.unmask=confidence:2"],
+                   against="diffusion", settings=SHORT, passes=1)  # fmt: skip
+    speed, texts = _rows(report, "speed"), _rows(report, "text and passes")
+    assert texts["diffusion"]["forwards"] == 12
+    assert texts["two"]["forwards"] == 6
+    assert speed["two"]["per forward"] == pytest.approx(2 * 5 / 4)  # 5 tokens after the first in 2 passes, twice
+    assert texts["two"]["bits/byte"] is None
+    assert texts["lookup"]["failed"] == 2
+    assert any("No judge of quality" in note for note in report.notes)

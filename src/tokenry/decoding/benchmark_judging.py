@@ -25,7 +25,8 @@ class Difference:
         position: of the first token that differs, counted from the first new one (negative: within the prompt, which
             some strategies cut anew).
         expected, written: the tokens of the baseline and of the strategy there; None past an end.
-        gap: logit of the expected token less that of the written one, after the text they share; NaN past an end.
+        gap: logit of the expected token less that of the written one, after the text they share; NaN past an end, or
+            where no model tells.
         is_near_tie: the gap is within what rounding may turn (see `near_tie`).
     """
 
@@ -53,11 +54,11 @@ class Quality:
     n_first: int
 
 
-def first_difference(lm: LM, expected: Continuation, written: Continuation) -> Difference | None:
+def first_difference(lm: LM | None, expected: Continuation, written: Continuation) -> Difference | None:
     """Compare two texts token by token, prompts included; None when they are the same.
 
     Args:
-        lm: the model whose logits tell how near a choice was.
+        lm: the model whose logits tell how near a choice was; None for a model without next tokens.
         expected: the baseline's.
         written: the other.
     """
@@ -69,7 +70,7 @@ def first_difference(lm: LM, expected: Continuation, written: Continuation) -> D
         return None
     position = shared - len(expected.prompt_ids)
     ends = [ids[shared] if shared < len(ids) else None for ids in (ours, theirs)]
-    if None in ends or not shared:
+    if None in ends or not shared or lm is None:
         return Difference(position, *ends, float("nan"), False)
     logits_V = logits_after(lm, ours[:shared], 1)[0]
     gap = float(logits_V[ends[0]] - logits_V[ends[1]])

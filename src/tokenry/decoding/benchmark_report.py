@@ -12,7 +12,7 @@ from tokenry.core.intervals import Interval
 from tokenry.core.report import Figure, Report
 from tokenry.decoding.benchmark import Maker, Run, measure
 from tokenry.decoding.benchmark_figures import Figures, figures_of
-from tokenry.decoding.benchmark_judging import first_difference, judged
+from tokenry.decoding.benchmark_judging import Difference, first_difference, judged
 from tokenry.decoding.benchmark_prompts import prompts_of
 from tokenry.decoding.sampling import Settings
 from tokenry.decoding.strategies import Prompt, make, maker, settings_for
@@ -67,7 +67,7 @@ def bench(
     settings = settings_for(lm, settings or Settings())
     runs = _measured(lm, prompts, makers, settings=settings, passes=passes)
     judge, why = _judge(lm)
-    compare = partial(first_difference, lm)
+    compare = partial(first_difference, lm if judge else None)
     found = figures_of(runs, baseline=against, compare=compare, judge=judge, clock=clock, seed=settings.seed)
     found = {label: found[label] for label in makers}
     if not found[against].n_done:
@@ -315,12 +315,7 @@ def _warnings(found: dict[str, Figures], against: str, settings: Settings) -> li
     for label, row in found.items():
         parted = {prompt: there for prompt, there in row.differences.items() if not there.is_near_tie}
         if parted and settings.is_greedy:
-            prompt, there = next(iter(parted.items()))
-            gap = "past an end" if math.isnan(there.gap) else f"by {there.gap:.3g} in the logits"
-            warnings.append(
-                f"{label} wrote another text than {against} on {len(parted)} of {row.n_done} prompts, and not by "
-                f"rounding: on prompt {prompt} at new token {there.position}, {gap}. It is approximate, or wrong."
-            )
+            warnings.append(_parting(label, against, parted, row.n_done))
         if row.n_failed:
             warnings.append(f"{label} failed on {row.n_failed} of {row.n_prompts}: {next(iter(row.reasons))}")
         if row.n_unstable:
@@ -329,6 +324,21 @@ def _warnings(found: dict[str, Figures], against: str, settings: Settings) -> li
     if n < 5:
         warnings.append(f"{n} prompts: intervals over so few are too narrow or absent. Give ten or more.")
     return warnings
+
+
+def _parting(label: str, against: str, parted: dict[int, Difference], n: int) -> str:
+    prompt, there = next(iter(parted.items()))
+    if there.position < 0:
+        return (
+            f"{label} read the prompt in other tokens than {against} on {len(parted)} of {n} prompts, so their texts "
+            "cannot be compared token by token: look at greedy and bits/byte."
+        )
+    told = f"by {there.gap:.3g} in the logits" if math.isfinite(there.gap) else "how far is not known"
+    gap = "where one has ended" if None in (there.expected, there.written) else told
+    return (
+        f"{label} wrote another text than {against} on {len(parted)} of {n} prompts, and not by rounding: on prompt "
+        f"{prompt} at new token {there.position}, {gap}. It is approximate, or wrong."
+    )
 
 
 def _notes(against: str, clock: str, why: str, facts: dict) -> list[str]:
