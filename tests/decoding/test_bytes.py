@@ -2,7 +2,7 @@
 
 import functools
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,10 +27,7 @@ ALPHA, BETA, START_A = Fraction(2, 7), Fraction(3, 5), Fraction(1, 3)
 
 @functools.cache
 def model(kind: str = "byte-level") -> LM:
-    if kind == "metaspace":
-        vocab = train(ENGLISH, size=400, style="metaspace")
-    else:
-        vocab = byte_level("english", 340)
+    vocab = train(ENGLISH, size=400, style="metaspace") if kind == "metaspace" else byte_level("english", 340)
     return tiny_llama(vocab, spread=0.25, width=32)
 
 
@@ -82,7 +79,7 @@ def test_the_closed_form_of_a_markov_chain_comes_back(target):
         for letters in product("AB", repeat=size):
             text = "".join(letters)
             truth = START_A if text[0] == "A" else 1 - START_A
-            for a, b in zip(text, text[1:], strict=False):
+            for a, b in pairwise(text):
                 truth *= {"AA": 1 - ALPHA, "AB": ALPHA, "BA": BETA, "BB": 1 - BETA}[a + b]
             state = states[text] = states[text[:-1]].advance(text[-1].encode())
             assert np.exp(state.log_p) == pytest.approx(float(truth), rel=1e-10)
@@ -132,12 +129,14 @@ def test_brute_force_over_all_covers_agrees(kind, target):
         return p_V * keep_V / (1.0 if target == "restricted" else p_V[keep_V].sum())
 
     space = b" " if lm.adds_space else b""
-    for text in (b" ho", b"a  1"):
+    for text in (b" ho", b"a  1")[target != "all" :]:  # masks of many contexts take their time
         want = brute(lm, space + text, law, [lm.start]) / (brute(lm, space, law, [lm.start]) if space else 1.0)
         assert exact.start().advance(text).log_p == pytest.approx(np.log(want), abs=1e-4)
 
 
-TEXTS = st.lists(st.sampled_from(["the", " c", "a", "  ", "1", "8", "'s", "\n", "s", " sea", "é"]), min_size=1, max_size=5)
+TEXTS = st.lists(
+    st.sampled_from(["the", " c", "a", "  ", "1", "8", "'s", "\n", "s", " sea", "é"]), min_size=1, max_size=5
+)
 
 
 @settings(max_examples=8)
@@ -193,7 +192,8 @@ def test_a_beam_loses_little_and_the_wider_one_less():
     data = b"the cat's hou"
     truth = byte_lm("byte-level", "all", 0).start().advance(data).log_p
     lost = [truth - ByteLM(model(), target="all", beam=beam).start().advance(data).log_p for beam in (2, 8, 32)]
-    assert lost[0] >= lost[1] >= lost[2] >= -1e-3 and lost[2] < 0.01
+    assert lost[0] >= lost[1] >= lost[2] >= -1e-3
+    assert lost[2] < 0.01
 
 
 def test_genlm_bytes_gives_the_same_prefix_probability(tmp_path):
@@ -232,12 +232,16 @@ def _with_specials(exact: ByteLM, contexts, logits_NV) -> None:
         context.law_S, context.end = law_V[exact.sorted.ids_S], 0.0
 
 
-@pytest.mark.parametrize("case", ["target", "beam", "prune", "wordpiece"])
-def test_wrong_arguments_are_refused(case):
-    with pytest.raises(ValueError, match=r"target='every'|beam=-1|prune=1|words are lost"):
-        if case == "wordpiece":
-            ByteLM(SimpleNamespace(vocab=train(ENGLISH, size=120, kind="wordpiece")))
-        ByteLM(model(), **{case: {"target": "every", "beam": -1, "prune": 1.0}.get(case)})
+@pytest.mark.parametrize(("name", "value"), [("target", "every"), ("beam", -1), ("prune", 1.0)])
+def test_wrong_arguments_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}="):
+        ByteLM(model(), **{name: value})
+
+
+def test_wordpiece_is_refused_for_every_target():
+    lm = SimpleNamespace(vocab=train(ENGLISH, size=120, kind="wordpiece"))
+    with pytest.raises(ValueError, match="words are lost"):
+        ByteLM(lm, target="all")
 
 
 def test_invalid_utf8_has_no_canonical_cover_but_other_ways_to_write_it():
@@ -249,9 +253,10 @@ def test_invalid_utf8_has_no_canonical_cover_but_other_ways_to_write_it():
 
 
 def test_an_unfinished_character_goes_on_as_utf8():
-    state = byte_lm().start().advance("caf".encode() + b"\xc3")
+    state = byte_lm().start().advance(b"caf" + b"\xc3")
     possible = np.flatnonzero(state.next_log_p > -np.inf)
-    assert len(possible) and ((possible >= 0x80) & (possible < 0xC0)).all()
+    assert len(possible)
+    assert ((possible >= 0x80) & (possible < 0xC0)).all()
 
 
 def test_a_prompt_longer_than_the_context_and_nan_logits_are_refused():
@@ -268,4 +273,5 @@ def test_a_model_without_an_end_gives_the_end_no_probability():
     lm = tiny_llama(byte_level("english", 340), spread=0.25, width=32)
     lm.model.generation_config.eos_token_id = []
     state = ByteLM(lm).start().advance(b"the cat")
-    assert state.next_log_p[END] == -np.inf and np.exp(state.next_log_p).sum() == pytest.approx(1.0)
+    assert state.next_log_p[END] == -np.inf
+    assert np.exp(state.next_log_p).sum() == pytest.approx(1.0)

@@ -50,7 +50,8 @@ def test_writing_keeps_to_what_is_possible_and_ends_with_a_whole_character():
     assert greedy == write(both.after("the ca"), n_bytes=6)
     for seed in range(3):
         write(both.after("the ca"), n_bytes=8, temperature=1.0, top_p=0.9, seed=seed).decode("utf-8")
-    assert finished("né".encode()[:-1]) == b"n" and finished("né".encode()) == "né".encode()
+    assert finished("né".encode()[:-1]) == b"n"
+    assert finished("né".encode()) == "né".encode()
 
 
 def test_a_mean_of_two_models_is_never_much_worse_and_their_weights_are_checked():

@@ -1,6 +1,7 @@
-"""A healed prompt goes on as if it had not been cut: against enumeration, and on a trained model against its baselines."""
+"""A healed prompt goes on as if it had not been cut: against enumeration, and against its baselines."""
 
 import functools
+import itertools
 import json
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_shares_of_the_cover_are_probabilities_and_the_bytes_fit():
     state = exact().after("Lily wanted to p")
     cover = state.cover()
     assert sum(member.p for member in cover) == pytest.approx(1.0)
-    assert all(a.p >= b.p for a, b in zip(cover, cover[1:], strict=False))
+    assert all(a.p >= b.p for a, b in itertools.pairwise(cover))
     for member in cover:
         assert demo().vocab.decode_bytes(member.ids) == b" Lily wanted to p" + member.beyond
 
@@ -79,8 +80,10 @@ def test_the_strategy_heals_and_goes_on_as_plain_generation_does():
     assert demo().vocab.decode_bytes(ids) == b" Once upon a time"
     found = generate(demo(), prompt, strategy="bytes", max_new_tokens=8)
     plain = generate(demo(), ids, strategy="plain", max_new_tokens=7)
-    assert [*found.prompt_ids, *found.ids] == [*ids, *plain.ids] and len(found.ids) == 8
-    assert found.text.startswith("Once upon a time,") and found.notes["healed_bytes"] == 2
+    assert [*found.prompt_ids, *found.ids] == [*ids, *plain.ids]
+    assert len(found.ids) == 8
+    assert found.text.startswith("Once upon a time,")
+    assert found.notes["healed_bytes"] == 2
     drawn = generate(demo(), prompt, strategy="bytes", max_new_tokens=3, temperature=1.0, seed=1)
     assert drawn.text.startswith(prompt)
 
@@ -88,7 +91,8 @@ def test_the_strategy_heals_and_goes_on_as_plain_generation_does():
 def test_special_tokens_in_a_prompt_stay_and_an_empty_prompt_starts_the_text():
     lm = demo()
     found = generate(lm, [lm.bos, *lm.vocab.encode(["The do"])[0].tolist()], strategy="bytes", max_new_tokens=3)
-    assert found.prompt_ids[0] == lm.bos and "The do" in found.text
+    assert found.prompt_ids[0] == lm.bos
+    assert "The do" in found.text
     empty = generate(lm, "", strategy="bytes", max_new_tokens=4)
     assert empty.ids == generate(lm, "", strategy="plain", max_new_tokens=4).ids
     with pytest.raises(ValueError, match="need at least one byte"):
@@ -111,9 +115,12 @@ def test_a_gap_is_filled_in_both_orders(order):
     lm = infilling()
     before, text = infill_ids(lm, "the ca", " sat on", order=order)
     literals = [lm.vocab.literal(i) for i in before]
-    assert ("<fim_prefix>" in literals and literals[-1] == "<fim_middle>") and text == ("the ca" if order == "spm" else "")
+    assert "<fim_prefix>" in literals
+    assert literals[-1] == "<fim_middle>"
+    assert text == ("the ca" if order == "spm" else "")
     found = generate(lm, "the ca", strategy="bytes", suffix=" sat on", order=order, max_new_tokens=4)
-    assert found.prompt_ids[: len(before)] == before and len(found.ids) == 4
+    assert found.prompt_ids[: len(before)] == before
+    assert len(found.ids) == 4
     if order == "spm":  # exactly the conditional law of bytes after the suffix
         state = ByteLM(lm).start(before).advance(b"the ca")
         assert state.cover(1)[0].ids == [*found.prompt_ids, *found.ids][: len(state.cover(1)[0].ids)]

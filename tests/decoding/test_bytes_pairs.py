@@ -39,7 +39,7 @@ def test_runs_of_stable_pairs_are_what_merging_gives():
 def test_the_compiled_row_is_the_plain_one():
     vocab = byte_level("both", 420)
     pairs = MergePairs(vocab)
-    tables = (pairs.whole_V, *pairs._made, pairs._by_left, pairs._spines)
+    tables = (pairs.whole, *pairs._made, pairs._by_left, pairs._spines)
     for token in range(260, 300):
         np.testing.assert_array_equal(pairs.row(token), stable_row.py_func(token, *tables))
 

@@ -37,8 +37,10 @@ def test_a_character_without_a_token_is_named():
 def test_the_table_of_next_bytes_sums_up():
     report = next_bytes_report([demo_model()], "Once upon a ti", top=300)
     table = report.tables["next bytes"].to_pydict()
-    assert table["reads"][0] == "'m'" and sum(table["probability"]) == pytest.approx(1.0)
-    assert report.facts["n_possible"] >= 10 and report.tables["cover"]["beyond the text"][0].as_py() == "me"
+    assert table["reads"][0] == "'m'"
+    assert sum(table["probability"]) == pytest.approx(1.0)
+    assert report.facts["n_possible"] >= 10
+    assert report.tables["cover"]["beyond the text"][0].as_py() == "me"
 
 
 def run(arguments: list[str], capsys) -> dict:

@@ -24,7 +24,7 @@ def test_a_node_holds_the_tokens_with_its_prefix_and_masses_add_up(prefix, seed)
     assert list(range(node.low, node.high)) == want
     assert [tokens.strings[i] for i in tokens.whole(node)] == [s for s in tokens.strings if s == prefix]
     out = np.zeros(257)
-    tokens.masses(q_S, node, out, 2.0)
+    tokens.masses(q_S, node, out=out, scale=2.0)
     for byte in range(256):
         longer = prefix + bytes((byte,))
         np.testing.assert_allclose(out[byte], 2 * sum(q_S[i] for i in want if tokens.strings[i].startswith(longer)))
@@ -35,8 +35,8 @@ def test_a_node_holds_the_tokens_with_its_prefix_and_masses_add_up(prefix, seed)
 
 def test_equal_bytes_keep_their_own_places():
     """Byte pieces of a SentencePiece file repeat ASCII."""
-    from tokenry.data import demo_model
     from tokenry.core.vocab import Vocab
+    from tokenry.data import demo_model
 
     tokens = SortedTokens(Vocab.open(str(demo_model())))
     node = tokens.node(b"a")

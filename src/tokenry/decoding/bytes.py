@@ -18,17 +18,15 @@ the beam of "all".
 # Axes: S sorted tokens, V ids.
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tokenry.core.numerics import logsumexp
 from tokenry.decoding.bytes_contexts import Context, ContextRunner
-from tokenry.decoding.bytes_tokens import END, Node, SortedTokens
+from tokenry.decoding.bytes_state import ByteState, Candidate
+from tokenry.decoding.bytes_tokens import END, SortedTokens
 from tokenry.decoding.bytes_viability import Viability, check_family
 from tokenry.decoding.sampling import check_numbers
 from tokenry.models.generation import end_ids
@@ -38,28 +36,6 @@ TARGETS = ("canonical", "restricted", "all")
 DEFAULT_BEAM = 16
 AHEAD = 96
 """Bytes of a known text whose contexts are run together."""
-
-
-class Candidate(NamedTuple):
-    """Part of a cover: `context`, then some token of `node`, whose first `node.depth` bytes are said already."""
-
-    context: Context
-    node: Node
-    log_weight: float
-
-
-class CoverMember(NamedTuple):
-    """Tokens that cover the text: the last one ends at its last byte or goes on by `beyond`.
-
-    Attributes:
-        ids: all tokens since the start.
-        beyond: bytes said beyond the text.
-        p: its share of the probability of the text.
-    """
-
-    ids: list[int]
-    beyond: bytes
-    p: float
 
 
 class ByteLM:
@@ -92,7 +68,7 @@ class ByteLM:
         self._ends_S = np.isin(self.sorted.ids_S, self.ends)
         self._place_of = {int(token): place for place, token in enumerate(self.sorted.ids_S)}
 
-    def start(self, before: Sequence[int] | None = None, *, spaced: bool | None = None) -> "ByteState":
+    def start(self, before: Sequence[int] | None = None, *, spaced: bool | None = None) -> ByteState:
         """The state before the first byte.
 
         Args:
@@ -115,7 +91,7 @@ class ByteLM:
         before: Sequence[int] | None = None,
         spaced: bool | None = None,
         window: int | None = None,
-    ) -> "ByteState":
+    ) -> ByteState:
         """The state after a prompt, in a few forward passes.
 
         Every cover passes through the last certain cut of the prompt (a space between two words, which no token
@@ -166,7 +142,7 @@ class ByteLM:
                 pass
         return state.log_p + (float(state.masses[END]) if end else 0.0)
 
-    def states(self, text: str | bytes, state: "ByteState | None" = None) -> Iterator["ByteState"]:
+    def states(self, text: str | bytes, state: ByteState | None = None) -> Iterator[ByteState]:
         """The state before each byte of a known text, and the last one; the model runs over many bytes at once.
 
         Args:
@@ -212,7 +188,7 @@ class ByteLM:
                 pairs |= {string[i - 1 : i + 1] for i in range(1, len(string)) if string[i] == 32}
         return pairs
 
-    def _along(self, state: "ByteState", data: bytes) -> tuple["ByteState", bytes]:
+    def _along(self, state: ByteState, data: bytes) -> tuple[ByteState, bytes]:
         """The state at the last certain cut of a text, its tokens run in one pass, and the bytes after it."""
         ids, place = self._certain(data, 1)
         if not ids:
@@ -238,7 +214,7 @@ class ByteLM:
             found = context.children[token] = Context(context, token, -np.inf, tail)
         return found
 
-    def _look_ahead(self, state: "ByteState", data: bytes) -> list[Context]:
+    def _look_ahead(self, state: ByteState, data: bytes) -> list[Context]:
         """Run every context that a known text will need. Which ones does not depend on the model's numbers."""
         if self.viability is None:
             return self._look_along(state, data)
@@ -258,7 +234,7 @@ class ByteLM:
         state.runner.run(contexts)
         return contexts
 
-    def _look_along(self, state: "ByteState", data: bytes) -> list[Context]:
+    def _look_along(self, state: ByteState, data: bytes) -> list[Context]:
         """Run contexts that a beam will most likely need: the tokenizer's own way, one step aside, and back on it.
 
         What it needs beside them is asked when it comes.
@@ -298,160 +274,3 @@ class ByteLM:
             end_N /= divisor_N
         for context, law_S, end, kept in zip(contexts, law_NS, end_N.tolist(), kept_N.tolist(), strict=True):
             context.law_S, context.end, context.leaked = law_S, end, max(0.0, 1.0 - kept)
-
-
-@dataclass(frozen=True, eq=False)
-class ByteState:
-    """What is known after some bytes. It never changes: `advance` gives another, and both may go on.
-
-    Attributes:
-        model: the byte model.
-        runner: what asks the token model; shared by all states of one start.
-        candidates: the cover of the bytes, grouped by context.
-        offset: log-probability that does not count (the space a tokenizer adds).
-    """
-
-    model: ByteLM
-    runner: ContextRunner = field(repr=False)
-    candidates: tuple[Candidate, ...] = field(repr=False)
-    offset: float = 0.0
-
-    @cached_property
-    def log_p(self) -> float:
-        """Natural log-probability of the bytes so far."""
-        if not self.candidates:
-            return -np.inf
-        return float(logsumexp(np.array([c.log_weight for c in self.candidates]))) - self.offset
-
-    @cached_property
-    def masses(self) -> np.ndarray:
-        """Log-probability of each next byte (257,), the end at 256, not normalised for "restricted".
-
-        For "canonical" they are the law itself: they sum to one.
-        """
-        total = np.zeros(END + 1)
-        if not self.candidates:
-            raise ValueError(
-                f"no token sequence of target {self.model.target!r} spells these bytes (an unfinished or invalid "
-                "character, a character that is no token, or a text the tokenizer would change), or the beam lost "
-                "them. Take target 'all', or a wider beam."
-            )
-        scale = self.log_p + self.offset
-        for context, node, _ in self._open:
-            weight = np.exp(context.log_p - scale)
-            self.model.sorted.masses(context.law_S, node, total, weight)
-            if node.depth == 0:
-                total[END] += weight * context.end
-        with np.errstate(divide="ignore"):
-            return np.log(total)
-
-    @cached_property
-    def next_log_p(self) -> np.ndarray:
-        """Natural log-probabilities (257,) of the next byte, the end of the text at 256."""
-        total = float(logsumexp(self.masses))
-        if total == -np.inf:
-            raise ValueError("nothing may follow these bytes under this target; take target 'all'.")
-        return self.masses - total
-
-    def advance(self, data: bytes | int) -> "ByteState":
-        """The state after one more byte, or several."""
-        state = self
-        for byte in (data,) if isinstance(data, int | np.integer) else data:
-            state = state._step(int(byte))
-        return state
-
-    def _step(self, byte: int) -> "ByteState":
-        found = self._below(self._open, byte) if self.candidates else []
-        if not found and self.candidates and (self.model.beam or self.model.prune):
-            found = self._below(self._ask(self._whole), byte)  # the beam lost this byte: look at all again
-        return ByteState(self.model, self.runner, tuple(found), self.offset)
-
-    def _below(self, candidates: Sequence[Candidate], byte: int) -> list[Candidate]:
-        """What is left of candidates after a byte."""
-        found = []
-        for context, node, _ in candidates:
-            below = self.model.sorted.below(node, byte)
-            mass = 0.0 if below is None else float(context.law_S[below.low : below.high].sum())
-            if mass > 0:
-                found.append(Candidate(context, below, context.log_p + float(np.log(mass))))
-        return found
-
-    @cached_property
-    def _open(self) -> list[Candidate]:
-        """The candidates, and a new one for every token that ends here, pruned; the model has been asked about all."""
-        return self._ask(self._pruned(self._whole))
-
-    def _ask(self, candidates: list[Candidate]) -> list[Candidate]:
-        asked = [candidate.context for candidate in candidates if candidate.context.law_S is None]
-        if asked:
-            self.runner.run(asked, [candidate.context for candidate in candidates])
-        return candidates
-
-    @cached_property
-    def _whole(self) -> list[Candidate]:
-        """The candidates, and a new one for every token that ends here."""
-        model, found, fresh = self.model, [], []
-        for candidate in self.candidates:
-            context, node, _ = candidate
-            if node.depth == 0:
-                fresh.append(candidate)
-                continue
-            whole = model.sorted.whole(node)
-            rest = context.law_S[whole.stop : node.high].sum()
-            if rest > 0:
-                found.append(candidate._replace(log_weight=context.log_p + float(np.log(rest))))
-            for place in whole:
-                if context.law_S[place] > 0:
-                    child = model._child(context, int(model.sorted.ids_S[place]))
-                    child.log_p = context.log_p + float(np.log(context.law_S[place]))
-                    fresh.append(Candidate(child, model.sorted.root, child.log_p))
-        return [*found, *fresh]
-
-    def _pruned(self, candidates: list[Candidate]) -> list[Candidate]:
-        model = self.model
-        if model.prune and candidates:
-            total = logsumexp(np.array([c.log_weight for c in candidates]))
-            candidates = [c for c in candidates if c.log_weight - total >= np.log(model.prune)]
-        if model.beam and len(candidates) > model.beam:
-            return sorted(candidates, key=lambda c: -c.log_weight)[: model.beam]
-        return candidates
-
-    @property
-    def leaked(self) -> float:
-        """Probability that the model puts on what the target leaves out, at the heaviest context."""
-        return max(self._open, key=lambda c: c.context.log_p).context.leaked
-
-    def cover(self, most: int | None = None) -> list[CoverMember]:
-        """The token sequences that cover the bytes, heaviest first.
-
-        Args:
-            most: how many; None for all with any probability.
-        """
-        scale, found = self.log_p + self.offset, []
-        for context, node, log_weight in self.candidates:
-            if node.depth == 0:
-                found.append((np.exp(log_weight - scale), context, -1, node))
-                continue
-            share_S = np.exp(context.log_p - scale) * context.law_S[node.low : node.high]
-            order = np.argsort(-share_S, kind="stable")[:most]
-            found += [(share_S[i], context, node.low + int(i), node) for i in order if share_S[i] > 0]
-        found.sort(key=lambda one: -one[0])
-        return [self._member(*one) for one in found[:most]]
-
-    def sample_cover(self, rng: np.random.Generator) -> CoverMember:
-        """One of the covering sequences, drawn with its probability; what follows it is ordinary generation."""
-        weights = np.exp(np.array([c.log_weight for c in self.candidates]) - self.log_p - self.offset)
-        context, node, _ = self.candidates[rng.choice(len(weights), p=weights / weights.sum())]
-        if node.depth == 0:
-            return self._member(1.0, context, -1, node)
-        law = context.law_S[node.low : node.high]
-        place = node.low + int(rng.choice(len(law), p=law / law.sum()))
-        share = float(np.exp(context.log_p - self.log_p - self.offset) * context.law_S[place])
-        return self._member(share, context, place, node)
-
-    def _member(self, p: float, context: Context, place: int, node: Node) -> CoverMember:
-        ids = [*self.runner.before, *context.tokens()]
-        if place < 0:
-            return CoverMember(ids, b"", float(p))
-        string = self.model.sorted.strings[place]
-        return CoverMember([*ids, int(self.model.sorted.ids_S[place])], string[node.depth :], float(p))

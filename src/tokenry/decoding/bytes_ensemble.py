@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from tokenry.core.numerics import logsumexp
-from tokenry.decoding.bytes import ByteLM, ByteState
+from tokenry.decoding.bytes import ByteLM
+from tokenry.decoding.bytes_state import ByteState
 from tokenry.decoding.bytes_tokens import END
 
 COMBINE = ("mean", "product")

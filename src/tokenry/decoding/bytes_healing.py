@@ -11,13 +11,14 @@ Paper: Exact Byte-Level Probabilities from Tokenized Language Models (arXiv 2410
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tokenry.core.vocab import Kind
-from tokenry.decoding.bytes import ByteLM, ByteState, CoverMember
+from tokenry.decoding.bytes import ByteLM
 from tokenry.decoding.bytes_ensemble import ByteEnsemble, write
+from tokenry.decoding.bytes_state import ByteState, CoverMember
 from tokenry.decoding.sampling import Settings
 from tokenry.decoding.speculate import Statistics
 from tokenry.decoding.speculate import generate as run_loop
@@ -203,11 +204,7 @@ def _go_on(session: object, ids: list[int], n_whole: int, settings: Settings) ->
     first = ids[n_whole:]
     if first and (settings.max_new_tokens == len(first) or first[-1] in settings.ends):
         return first, Statistics(n_prompt=n_whole, n_new=len(first), ended_by="length")
-    from dataclasses import replace
-
-    new, stats = run_loop(
-        session, ids, settings=replace(settings, max_new_tokens=settings.max_new_tokens - len(first))
-    )
+    new, stats = run_loop(session, ids, settings=replace(settings, max_new_tokens=settings.max_new_tokens - len(first)))
     stats.n_prompt, stats.n_new = n_whole, stats.n_new + len(first)
     return [*first, *new], stats
 

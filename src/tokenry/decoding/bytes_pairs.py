@@ -40,15 +40,15 @@ class MergePairs:
 
     def all_stable(self, tokens: tuple[int, ...]) -> bool:
         """Whether a run of tokens inside one pre-token is what merging its bytes gives."""
-        return all(self.whole_V[t] for t in tokens) and all(self.stable(a, b) for a, b in pairwise(tokens))
+        return all(self.whole[t] for t in tokens) and all(self.stable(a, b) for a, b in pairwise(tokens))
 
     def _row(self, a: int) -> np.ndarray:
         from tokenry.decoding.bytes_kernels import stable_row
 
-        return stable_row(a, self.whole_V, *self._made, self._by_left, self._spines)
+        return stable_row(a, self.whole, *self._made, self._by_left, self._spines)
 
     @cached_property
-    def whole_V(self) -> np.ndarray:
+    def whole(self) -> np.ndarray:
         """bool (V,): tokens that merging their own bytes gives; byte pieces count as such."""
         whole_V = np.zeros(self.vocab.size, bool)
         whole_V[self.vocab.kinds == Kind.BYTE] = True
@@ -100,7 +100,7 @@ class MergePairs:
     def _spines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         left_V, _, rank_V = self._made
         members, owners, ranks = [], [], []
-        part_N = owner_N = np.flatnonzero(self.whole_V)
+        part_N = owner_N = np.flatnonzero(self.whole)
         consumed_N = np.full(len(part_N), _NEVER, np.int64)
         while len(part_N):
             members.append(part_N)
@@ -153,7 +153,7 @@ class UnigramPairs:
         return list(tokens) == self.best(b"".join(self.vocab.tokens[t] for t in tokens))[0]
 
     @cached_property
-    def whole_V(self) -> np.ndarray:
+    def whole(self) -> np.ndarray:
         """bool (V,): pieces that are the best cut of their own bytes."""
         whole_V = np.zeros(self.vocab.size, bool)
         for piece, (token, _) in self.pieces.items():
@@ -168,7 +168,7 @@ class UnigramPairs:
         """
         data = b"".join(self.vocab.tokens[t] for t in tokens)
         own = sum(self.pieces[self.vocab.tokens[t]][1] for t in tokens)
-        row_V = self.whole_V.copy()
+        row_V = self.whole.copy()
         trie = self.vocab.trie
         for size in range(1, min(self.longest, len(data) + 1)):
             head = self.best(data[:-size])[1] - own
@@ -178,7 +178,10 @@ class UnigramPairs:
                     continue
                 gain = head + self.pieces[self.vocab.tokens[u]][1]
                 for v in trie.prefix_range(spoken).tolist():
-                    if row_V[v] and gain + self._rest(self.vocab.tokens[v][len(spoken) :]) > self.vocab.scores[v] + _TIE:
+                    if (
+                        row_V[v]
+                        and gain + self._rest(self.vocab.tokens[v][len(spoken) :]) > self.vocab.scores[v] + _TIE
+                    ):
                         row_V[v] = False
         return row_V
 

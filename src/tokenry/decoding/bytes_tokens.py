@@ -1,4 +1,4 @@
-"""Tokens sorted by their bytes: everything that begins with the same bytes is one range, and sums over ranges are exact.
+"""Tokens sorted by their bytes: what begins with the same bytes is one range, and sums over ranges are exact.
 
 Two ids may spell the same bytes (byte-fallback pieces repeat ASCII); each keeps its own place.
 """
@@ -89,7 +89,7 @@ class SortedTokens:
             return range(node.low, node.low + (len(self.strings[node.low]) == node.depth))
         return range(node.low, node.low + self.children(node).n_whole)
 
-    def masses(self, q_S: np.ndarray, node: Node, out: np.ndarray, scale: float) -> None:
+    def masses(self, q_S: np.ndarray, node: Node, *, out: np.ndarray, scale: float = 1.0) -> None:
         """Add scale x (sum of `q_S` below each next byte) to `out` (257,); sums only, nothing is subtracted."""
         if node.high - node.low == 1:
             string = self.strings[node.low]

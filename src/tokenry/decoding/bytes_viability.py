@@ -41,7 +41,9 @@ class Viability:
         self.unigram = vocab.family == "unigram"
         self.metaspace = vocab.family != "byte-level" and vocab._alphabet == "metaspace"
         self.pairs = UnigramPairs(vocab) if self.unigram else MergePairs(vocab)
-        ordinary = [token if kind < Kind.SPECIAL else None for token, kind in zip(vocab.tokens, vocab.kinds, strict=True)]
+        ordinary = [
+            token if kind < Kind.SPECIAL else None for token, kind in zip(vocab.tokens, vocab.kinds, strict=True)
+        ]
         self.cuts = Cuts(vocab.backend.pre_tokenizer, ordinary, metaspace=self.metaspace)
         pieces = set(vocab.spec["model"]["vocab"]) if not self.unigram else {p for p, _ in vocab.spec["model"]["vocab"]}
         self._characters = {piece for piece in pieces if len(piece) == 1}
@@ -49,7 +51,7 @@ class Viability:
         self._atoms = np.array([i for i in added if vocab.literal(i) not in pieces], np.int64)
         self._bytes_V = vocab.kinds == Kind.BYTE
         self._byte_of = {i: vocab.tokens[i][0] for i in np.flatnonzero(self._bytes_V).tolist()}
-        whole_V = self.pairs.whole_V | self._bytes_V
+        whole_V = self.pairs.whole | self._bytes_V
         self._first_V = whole_V | (vocab.kinds == Kind.NORMAL) if vocab.spec["model"].get("ignore_merges") else whole_V
         self._piece_ids = lru_cache(maxsize=1 << 15)(self._encode_piece)
         self.mask = lru_cache(maxsize=max(64, (1 << 26) // vocab.size))(self._mask)
@@ -121,7 +123,7 @@ class Viability:
         return row_V, ends
 
     def _pieces_fit(self, tail: Tail, text: str, cuts: tuple[int, ...]) -> bool:
-        """Whether the tokens up to the last cut are the encodings of the pre-tokens between cuts, and the rest stable."""
+        """Whether the tokens between cuts are the encodings of those pre-tokens, and the rest is stable."""
         begin = 0
         rest = tail
         for cut in cuts:
