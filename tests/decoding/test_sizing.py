@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_causal_models import tiny
 from tokenry.decoding.recycling import Recycling
 from tokenry.decoding.sampling import Settings
-from tokenry.decoding.sizing import Measured, best_size, expected_accepted, sizing_of
+from tokenry.decoding.sizing import Measured, best_size, expected_accepted, sizing_of, step_seconds
 from tokenry.decoding.speculate import FixedSize, StepCost, generate
 from tokenry.decoding.trees import Shape, best_ranks
 from tokenry.models.session import Session
@@ -114,6 +114,14 @@ def test_the_best_size_weighs_times_and_levels():
     assert best_size(rates, free)[0] == 8
     assert best_size(rates, {n: 1.0 + n for n in (0, 1, 2, 4, 8)}) == (0, 0)
     assert best_size(rates, free, level_seconds=0.5)[1] < best_size(rates, free)[1]
+    with pytest.raises(ValueError, match="plain step"):
+        best_size(rates, {4: 1.0})
+
+
+def test_times_of_steps_are_measured_for_every_size():
+    found = step_seconds(tiny(), (0, 2, 40), length=500, repeats=3)  # cut to what the context of 128 leaves
+    assert list(found) == [0, 2, 40]
+    assert min(found.values()) > 0
 
 
 def test_sizes_are_said_in_words_or_numbers():
