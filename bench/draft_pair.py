@@ -57,11 +57,18 @@ def target_model() -> Path:
     return lm.save(folder)
 
 
-def code_prompts(lm: object, *, n: int, length: int = 64, skip: int = 0) -> list[list[int]]:
-    """Ids of the beginnings of held-out code documents, `length` each (the start token included)."""
-    ids = lm.encode(heldout("code", n_bytes=1_000_000))
-    long = [row[:length].tolist() for row in ids if len(row) >= length]
-    return long[skip : skip + n]
+def code_prompts(lm: object, *, n: int, length: int = 64, skip: int = 0, apart: int = 600) -> list[list[int]]:
+    """Ids of stretches of held-out code documents, `length` each after the start token, at least `apart` apart.
+
+    The first stretch of every document comes first, then every second one, and so on; `skip` leaves out the first.
+    """
+    found = []
+    for ids in lm.encode(heldout("code", n_bytes=1_000_000)):
+        starts = range(0, len(ids) - length - 1, apart)
+        head = [] if lm.bos is None else [lm.bos]
+        found += [(number, [*head, *ids[start + len(head) :][:length].tolist()]) for number, start in enumerate(starts)]
+    found.sort(key=lambda pair: pair[0])
+    return [prompt for _, prompt in found[skip : skip + n]]
 
 
 def main() -> None:

@@ -84,10 +84,10 @@ def library(lm: LM, draft: LM, kind: str, settings: Settings) -> Callable[[list[
 def compare(lm: LM, draft: LM, prompts: list[list[int]], *, settings: Settings, sizes: list[int]) -> dict[str, dict]:
     """Per method the tokens, target forwards and processor seconds of every prompt, and its texts."""
     counted = Counted(lm.model)
-    methods: dict[str, Callable] = {
-        f"library {kind}": library(lm, draft, kind, settings) for kind in ("plain", "prompt lookup", "assisted")
-    }
-    strategies = {name: make(maker, **options) for name, (maker, options) in OURS.items()}
+    kinds = ("plain", "prompt lookup", "assisted")
+    methods: dict[str, Callable] = {f"library {kind}": library(lm, draft, kind, settings) for kind in kinds}
+    without_draft = {"plain": OURS["plain"]} if settings.temperature else OURS  # their guesses draw nothing
+    strategies = {name: make(maker, **options) for name, (maker, options) in without_draft.items()}
     for size in sizes:
         strategies |= {f"{name} {size}": make(maker, draft=draft, size=size, **options)
                        for name, (maker, options) in DRAFTED.items()}  # fmt: skip
@@ -148,9 +148,9 @@ def _text(interval: object) -> list[float]:
 def main() -> None:
     """Print the table; write it where --out says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=24)
-    parser.add_argument("--skip", type=int, default=8, help="prompts set aside, on which choices were made")
-    parser.add_argument("--new", type=int, default=128)
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--skip", type=int, default=4, help="prompts set aside, on which choices were made")
+    parser.add_argument("--new", type=int, default=96)
     parser.add_argument("--sizes", type=int, nargs="*", default=[16])
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--target")

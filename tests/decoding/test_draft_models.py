@@ -24,8 +24,8 @@ def test_laws_after_nodes_are_those_of_a_full_pass_and_the_cache_follows():
     assert draft.start(PROMPT, 9) == 9
     growth = Growth([PROMPT[-1]])
     laws = draft.laws_after(growth, [0])
-    one, other = growth.add(0, 8, 0.5, 0.5), growth.add(0, 9, 0.5, 0.5)
-    below = growth.add(one, 10, 0.5, 0.5)
+    one, other = growth.add(0, 8, 0.5, value=0.5), growth.add(0, 9, 0.5, value=0.5)
+    below = growth.add(one, 10, 0.5, value=0.5)
     laws += draft.laws_after(growth, [other])
     laws += draft.laws_after(growth, [one])  # asked in another order than made
     laws += draft.laws_after(growth, [below])
@@ -67,7 +67,7 @@ def test_processors_see_the_text_of_a_node():
     draft.start(PROMPT, 9)
     growth = Growth([PROMPT[-1]])
     draft.laws_after(growth, [0])
-    draft.laws_after(growth, [growth.add(0, 8, 0.5, 0.5)])
+    draft.laws_after(growth, [growth.add(0, 8, 0.5, value=0.5)])
     assert seen == [PROMPT, [*PROMPT, 8]]
 
 

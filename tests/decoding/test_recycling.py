@@ -95,8 +95,7 @@ def test_the_accepted_place_of_a_token_wins_then_the_shallower():
     assert (careful.table_VK[4] == -1).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", [1, 80])
+@pytest.mark.parametrize(("kind", "size"), [("llama", 1), *((kind, 80) for kind in KINDS)])
 def test_greedy_text_is_that_of_the_library(kind, size):
     model = tiny(kind)
     ids = torch.tensor([PROMPT])
@@ -138,6 +137,9 @@ def test_a_fitted_tree_is_the_best_for_the_rates_seen():
     tree = drafter.propose([5], budget=12, depth=16)
     assert len(tree) == 13 or (drafter.table_VK[5] < 0).any()
     assert (drafter._shape(12, 16).parents == best_ranks(rates, 12).parents).all()
+    busy = Recycling(refit=4)
+    generate(Session.open(tiny()), PROMPT, busy, settings=Settings(max_new_tokens=60), sizing=12)
+    assert (busy._rates_R != Recycling()._rates_R).any(), "small templates follow the rates by themselves"
 
 
 def test_a_table_is_saved_loaded_and_kept_for_its_model(tmp_path, lm):

@@ -86,6 +86,7 @@ def test_a_draft_that_is_the_target_is_taken_along_its_first_children(name):
     assert all(row["accepted"] == 1 for row in drafter.map.table() if row["rank"] == 0)
 
 
+@pytest.mark.slow  # 160 texts each; the exact law of the same pipeline is held in fractions by test_expansion
 @pytest.mark.parametrize("how", [{"expansion": "greedy"}, {"expansion": "layers"}, {"children": "likeliest"}])
 def test_sampled_text_follows_the_targets_law(how):
     """Three tokens through trees of depth two, 160 texts: chi-square at the 99.99 % point against the exact law."""
@@ -126,6 +127,7 @@ def test_the_fixed_tree_is_fitted_to_the_rates_it_measured():
     assert drafter.notes["draft forwards"] > 0
 
 
+@pytest.mark.slow  # twelve texts by a real model, drafted node by node
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_tree_that_follows_the_draft_accepts_more_than_a_fixed_one_of_its_size(temperature):
     """The demo model and a shaken copy, four stories of 60 tokens, 16 guesses a step: at equal size, no fewer accepted

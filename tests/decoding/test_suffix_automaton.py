@@ -9,6 +9,7 @@ from tiny_causal_models import tiny
 from tokenry.core.tables import write
 from tokenry.data import demo_model
 from tokenry.decoding import generate as generate_text
+from tokenry.decoding.custom_generate import drafted
 from tokenry.decoding.recycling import Recycling
 from tokenry.decoding.sampling import Settings
 from tokenry.decoding.speculate import generate
@@ -100,6 +101,15 @@ def test_a_text_that_repeats_is_written_in_a_third_of_the_passes_a_plain_one_nee
     new, stats = generate(Session.open(model), prompt, SuffixMatch(), settings=settings)
     assert new == truth
     assert stats.n_forwards < plain.n_forwards / 2
+
+
+def test_inside_the_librarys_generate_the_text_is_the_librarys():
+    import torch
+
+    ids = torch.tensor([[5, 17, 3, 44, 5, 17, 3]])
+    asked = {"attention_mask": torch.ones_like(ids), "do_sample": False, "max_new_tokens": 40, "pad_token_id": 0}
+    mine = drafted(SuffixMatch())
+    assert torch.equal(tiny().generate(ids, custom_generate=mine, **asked), tiny().generate(ids, **asked))
 
 
 def test_a_file_of_texts_is_a_corpus(tmp_path):

@@ -67,7 +67,7 @@ class AcceptanceMap:
         return self._means[min(rank, len(self.PRIOR) - 1)]
 
     def observe(self, share: object, rank: int, accepted: bool) -> None:
-        """A child was tried; call `_refresh` comes with the next `settle`."""
+        """A child was tried; it counts from the next `settle` on."""
         place = min(rank, len(self.PRIOR) - 1), self._bin(share)
         self.trials[place] += 1
         self.hits[place] += accepted

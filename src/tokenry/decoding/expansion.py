@@ -52,6 +52,7 @@ class Growth:
         values: estimated chance that each node is accepted, the root's is 1. Their sum without the root's estimates the
             accepted guesses.
         shares: draft probability of each node, of the mass its earlier siblings left.
+        depths: steps of each node from the root.
         laws: node -> the draft's law after it, for the nodes that were asked.
         n_calls: forward passes of the draft.
     """
@@ -77,7 +78,7 @@ class Growth:
         """Estimated accepted guesses."""
         return float(sum(self.values[1:]))
 
-    def add(self, parent: int, token: int, share: object, value: object) -> int:
+    def add(self, parent: int, token: int, share: object, *, value: object) -> int:
         """A child more; its number."""
         self.tokens.append(token)
         self.parents.append(parent)
@@ -147,7 +148,7 @@ def grow_fixed(root: int, laws_after: LawsAfter, *, shape: Shape, children: Chil
                 pair = next(found, None)
                 if pair is None:
                     break
-                number[below] = growth.add(number[node], *pair, value * pair[1])
+                number[below] = growth.add(number[node], *pair, value=value * pair[1])
                 value = value * (1 - pair[1])
     return growth
 
@@ -179,7 +180,7 @@ def grow_greedy(
     heap: list[tuple] = []
     ties = iter(range(1 << 62))
 
-    def push(value: object, node: int, rank: int, found: Iterator | None) -> None:
+    def push(value: object, node: int, rank: int, *, found: Iterator | None = None) -> None:
         pair = None
         if by_gain and found is not None:
             pair = next(found, None)
@@ -188,24 +189,24 @@ def grow_greedy(
         worth = value * (estimate(pair[1], rank) if pair else estimate.mean(rank))
         heapq.heappush(heap, (-worth, next(ties), value, node, rank, found, pair))
 
-    push(1, 0, 0, None)
+    push(1, 0, 0)
     while heap and len(growth) <= budget:
         _, _, value, node, rank, found, pair = heapq.heappop(heap)
         if found is None:
             found = children(_asked(growth, laws_after, [node])[0])
             if by_gain:  # what the slot is worth is known only now: back into the heap
-                push(value, node, rank, found)
+                push(value, node, rank, found=found)
                 continue
         pair = pair or next(found, None)
         if pair is None:
             continue
         token, share = pair
         chance = estimate(share, rank)
-        new = growth.add(node, token, share, value * chance)
+        new = growth.add(node, token, share, value=value * chance)
         if value * (1 - chance) > 0:
-            push(value * (1 - chance), node, rank + 1, found)
+            push(value * (1 - chance), node, rank + 1, found=found)
         if growth.depths[new] < depth and value * chance > 0:
-            push(value * chance, new, 0, None)
+            push(value * chance, new, 0)
     return growth
 
 
@@ -235,7 +236,7 @@ def grow_layers(
                 if pair is None:
                     break
                 chance = estimate(pair[1], rank)
-                new = growth.add(node, *pair, value * chance)
+                new = growth.add(node, *pair, value=value * chance)
                 if growth.depths[new] < depth and growth.values[new] * estimate.mean(0) >= threshold:
                     below.append(new)
                 value, rank = value * (1 - chance), rank + 1

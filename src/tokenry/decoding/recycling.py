@@ -53,7 +53,8 @@ class Recycling:
             text, kept from text to text.
         width: K.
         tree: the template, or None for the best one by `rates` for the budget that is asked.
-        rates: how often each rank was right, for `fit_tree`.
+        rates: how often each rank was right.
+        refit: steps after which templates of sizes other than `tree` are made anew from `rates`; 0 leaves them.
         accepted_only: learn from accepted nodes alone (to measure what the rejected ones give).
         from_prompt: put what follows each token in the prompt at rank 0 of its row. Ours, not the paper's; it needs
             no logits.
@@ -64,6 +65,7 @@ class Recycling:
         *,
         width: int = WIDTH,
         tree: Shape | None = None,
+        refit: int = 32,
         accepted_only: bool = False,
         from_prompt: bool = True,
     ) -> None:
@@ -71,13 +73,13 @@ class Recycling:
             raise ValueError(f"width={width} successors kept; need at least 1 (the paper: 8).")
         if tree is not None and len(tree) > 1 and int(tree.rank.max()) >= width:
             raise ValueError(f"a tree of ranks up to {int(tree.rank.max())} on width={width}; need a larger width.")
-        self.width, self.tree = width, tree
+        self.width, self.tree, self.refit = width, tree, refit
         self.accepted_only, self.from_prompt = accepted_only, from_prompt
         self.table_VK: np.ndarray | None = None
         self.rates = RankRates(_start_rates(width))
         self._rates_R = self.rates.rates()
         self._shapes: dict[int, Shape] = {}
-        self.owner = ""
+        self._n_steps, self.owner = 0, ""
 
     @property
     def notes(self) -> dict[str, float]:
@@ -127,6 +129,9 @@ class Recycling:
         order = np.lexsort((-tree.depth, accepted))  # numpy keeps the LAST of several writes to a row
         order = order[accepted[order]] if self.accepted_only else order
         self.table_VK[tree.tokens[order], : top_NK.shape[1]] = top_NK[order]
+        self._n_steps += 1
+        if self.refit and self._n_steps % self.refit == 0:
+            self._rates_R, self._shapes = self.rates.rates(), {}
 
     def learn(self, ids: Sequence[int], logits_TV: Tensor) -> None:
         """Write the rows of a text whose logits are at hand, later places over earlier ones."""

@@ -8,13 +8,17 @@ Papers: Sequoia (arXiv 2402.12374, section 3.3, chooses the tree by measured tim
 
 # Axes: A sizes that may be asked for.
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 
+from tokenry.decoding.calibration import PUBLISHED_RATES
 from tokenry.decoding.speculate import FixedSize, Sizing, StepCost
+from tokenry.decoding.trees import Shape, best_ranks
+from tokenry.models.session import Session
 
 SIZES = (0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 128, 256)
 
@@ -149,21 +153,53 @@ def sizing_of(size: int | str, *, most: int) -> Sizing:
     raise ValueError(f"size={size!r}; need a number of guesses from 1, or 'auto'.")
 
 
+def step_seconds(
+    model: object, sizes: Sequence[int] = (0, 4, 8, 16, 32, 64, 80), *, length: int = 128, repeats: int = 7
+) -> dict[int, float]:
+    """Measure t(n): seconds of a verifying pass by number of guesses, the median of some, after `length` tokens.
+
+    Args:
+        model: an LM or a transformers model.
+        sizes: guesses; 0 is a plain step.
+        length: tokens cached before.
+        repeats: passes of each size, taken in turn.
+    """
+    session = Session.open(model)
+    generator = np.random.default_rng(0)
+    n_rows = session.model.get_input_embeddings().weight.shape[0]
+    session.extend(generator.integers(0, n_rows, min(length, session.room - max(sizes) - 2)))
+    trees = {n: best_ranks(PUBLISHED_RATES, n).filled(generator.integers(0, n_rows, n + 1)) for n in sizes if n}
+    times: dict[int, list[float]] = {n: [] for n in sizes}
+    for turn in range(repeats + 1):
+        for n in sizes:
+            started = time.perf_counter()
+            logits = session.verify(trees[n]) if n else session.extend([0])
+            float(logits.flatten()[0])  # waits for the device
+            if turn:  # the first turn warms up
+                times[n].append(time.perf_counter() - started)
+            session.accept([])
+            if not n:
+                session.rollback(1)
+    return {n: median(measured) for n, measured in times.items()}
+
+
 def best_size(rates_R: Sequence[float], seconds: dict[int, float], *, level_seconds: float = 0.0) -> tuple[int, int]:
     """The size and depth of the fixed tree with most tokens a second (Sequoia's choice).
 
     Args:
-        rates_R: chance that the child of each rank is right, falling.
-        seconds: measured seconds of a verifying step by number of guesses.
+        rates_R: chance that the child of each rank is right, falling (`calibration.RankRates`).
+        seconds: of a verifying step by number of guesses (`step_seconds`), 0 among them.
         level_seconds: seconds of one draft forward; a tree of depth d needs d.
 
     Returns:
         (guesses, depth); (0, 0) when a plain step is best.
-    """
-    from tokenry.decoding.trees import best_ranks
 
-    plain = seconds.get(0) or min(seconds.values())
-    found = [(1 / plain, 0, 0)]
+    Raises:
+        ValueError: no time of a plain step.
+    """
+    if 0 not in seconds:
+        raise ValueError(f"seconds of {sorted(seconds)} guesses; need those of 0, a plain step, too.")
+    found = [(1 / seconds[0], 0, 0)]
     for size in sorted(seconds):
         for depth in range(1, min(size, 16) + 1):
             shape = best_ranks(rates_R, size, max_depth=depth)
@@ -173,7 +209,7 @@ def best_size(rates_R: Sequence[float], seconds: dict[int, float], *, level_seco
     return max(found, key=lambda entry: (entry[0], -entry[1], -entry[2]))[1:]
 
 
-def expected_accepted(shape: object, rates_R: Sequence[float]) -> float:
+def expected_accepted(shape: Shape, rates_R: Sequence[float]) -> float:
     """Guesses of a tree accepted on average when the child of rank r is right with chance rates_R[r]."""
     values = np.ones(len(shape))
     for node, (parent, rank) in enumerate(zip(shape.parents.tolist(), shape.rank.tolist(), strict=True)):
