@@ -117,7 +117,6 @@ def policies(speedup: float, n_steps: int) -> dict[str, LayerSchedule]:
     return {
         "skip (falling, top)": LayerSchedule.falling(N_LAYERS, **same),
         "early exit (falling, bottom)": LayerSchedule.falling(N_LAYERS, place="bottom", **same),
-        "constant, top": LayerSchedule.falling(N_LAYERS, spread=0, **same),
         "truncation (constant, bottom)": LayerSchedule.falling(N_LAYERS, spread=0, place="bottom", **same),
         "even (constant, spread)": LayerSchedule.falling(N_LAYERS, spread=0, place="even", **same),
     }
@@ -180,7 +179,7 @@ def one_seed(seed: int, asked: argparse.Namespace) -> dict:
             found["rows"].append({"speedup": speedup, "policy": name, "untuned": before, "tuned": after})
             rates = " -> ".join(f"{np.mean(part['right']):.3f}" for part in (before, after))
             told = f"{after['layers']:.2f} layers, right {rates}, nats {after['nats']:.3f}"
-            print(f"seed {seed} {speedup}x {name}: {told}", flush=True)
+            print(f"seed {seed} {speedup:.3g}x {name}: {told}", flush=True)
     lite = copy.deepcopy(base)
     fit(lite, batches, exits_loss((2, 4)), steps=asked.tune, config=how, label="exits")
     lite.eval()
@@ -232,10 +231,10 @@ def speed(asked: argparse.Namespace) -> list[dict]:
         pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     torch.manual_seed(0)
-    model, n_new, found = LlamaForCausalLM(config).eval(), 32, []
-    for batch in (1, 8):
+    model, n_new, found = LlamaForCausalLM(config).eval(), 24, []
+    for batch in (1, 4):
         prompts = np.random.default_rng(0).integers(3, 8000, (batch, 32)).tolist()
-        kinds = {speedup: LayerSchedule.falling(12, n_steps=n_new - 1, speedup=speedup) for speedup in (1.5, 2, 3, 4)}
+        kinds = {speedup: LayerSchedule.falling(12, n_steps=n_new - 1, speedup=speedup) for speedup in (1.5, 2, 4)}
         kinds = {1: LayerSchedule.full(12), **kinds}
         took: dict[float, list[float]] = {kind: [] for kind in kinds}
         for _ in range(asked.repeats):
@@ -259,13 +258,13 @@ def main() -> None:
     """Print the tables; write them where --out says, after every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("quality", "speed"), default="quality")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--tune", type=int, default=60)
+    parser.add_argument("--tune", type=int, default=120)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--records", type=int, default=400)
-    parser.add_argument("--speedups", type=float, nargs="*", default=[2.0, 3.0, 5.0])
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--records", type=int, default=300)
+    parser.add_argument("--speedups", type=float, nargs="*", default=[8 / 3, 4.0])
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)

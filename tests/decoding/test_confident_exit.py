@@ -68,9 +68,10 @@ def test_it_is_what_plain_forward_passes_give(threshold, max_pending):
 
 def test_text_ends_where_it_should():
     model = tiny("gpt2")
-    new, stats, _ = ConfidentExit(1, threshold=0.2).run(model, PROMPT, Settings(max_new_tokens=500))
-    assert (len(new), stats.ended_by) == (128 - len(PROMPT) + 1, "context")
-    cut, stats, _ = ConfidentExit(1, threshold=0.2).run(model, PROMPT, Settings(max_new_tokens=500, ends=(new[9],)))
+    prompt = [*range(2, 58), *range(2, 52), *PROMPT]
+    new, stats, _ = ConfidentExit(1, threshold=0.2).run(model, prompt, Settings(max_new_tokens=500))
+    assert (len(new), stats.ended_by) == (128 - len(prompt) + 1, "context")
+    cut, stats, _ = ConfidentExit(1, threshold=0.2).run(model, prompt, Settings(max_new_tokens=500, ends=(new[9],)))
     assert (cut, stats.ended_by) == (new[: new.index(new[9]) + 1], "end")
 
 

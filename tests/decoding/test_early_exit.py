@@ -1,6 +1,7 @@
 """Early exit by position: exact at full depth, its cost as foretold, a batch as each row alone."""
 
 import copy
+import functools
 import json
 
 import pytest
@@ -35,6 +36,7 @@ class Recorded:
         return logits
 
 
+@functools.cache
 def deeper(n_layers: int = 6) -> torch.nn.Module:
     from transformers import AutoModelForCausalLM
 
@@ -70,7 +72,7 @@ def test_with_all_layers_it_is_ordinary_generation_bit_for_bit(kind):
 
 
 @given(counts=st.lists(st.integers(0, 5), min_size=1, max_size=9), place=st.sampled_from(["top", "bottom"]))
-@examples(max_examples=15, deadline=None)
+@examples(max_examples=10, deadline=None)
 def test_one_pass_with_choice_by_position_equals_step_by_step(counts, place):
     model = deeper()
     schedule = LayerSchedule.from_counts(6, sorted(counts, reverse=True), place=place)
@@ -99,7 +101,7 @@ def test_a_rising_depth_would_go_wrong_in_silence_and_is_refused(model):
 
 
 @given(counts=st.lists(st.integers(0, 5), min_size=1, max_size=6), n_new=st.integers(1, 10), extra=st.integers(0, 4))
-@examples(max_examples=15, deadline=None)
+@examples(max_examples=10, deadline=None)
 def test_cost_and_cache_are_as_foretold(counts, n_new, extra):
     model = deeper()
     schedule, prompt = LayerSchedule.from_counts(6, sorted(counts, reverse=True)), [*PROMPT, *range(extra)]

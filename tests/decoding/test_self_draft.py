@@ -32,16 +32,16 @@ def close_exit(kind: str = "llama") -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("place", "layers"), [("bottom", 1), ("bottom", 2), ("top", 2)])
+@pytest.mark.parametrize(("place", "layers"), [("bottom", 1), ("top", 2)])
 def test_greedy_text_is_that_of_the_library(kind, place, layers):
     model = tiny(kind)
     truth = model.generate(torch.tensor([PROMPT]), attention_mask=torch.ones(1, len(PROMPT), dtype=torch.long),
-                           max_new_tokens=25, do_sample=False, pad_token_id=0)[0, len(PROMPT) :].tolist()  # fmt: skip
+                           max_new_tokens=16, do_sample=False, pad_token_id=0)[0, len(PROMPT) :].tolist()  # fmt: skip
     drafter = SelfDrafter(layers=layers, place=place, confidence=0.0)
-    new, stats = generate(Session.open(model), PROMPT, drafter, settings=Settings(max_new_tokens=25))
+    new, stats = generate(Session.open(model), PROMPT, drafter, settings=Settings(max_new_tokens=16))
     assert new == truth
     assert drafter.notes["layer passes a token"] == pytest.approx(
-        (drafter.notes["draft passes"] * layers + stats.n_steps * 3) / 24
+        (drafter.notes["draft passes"] * layers + stats.n_steps * 3) / 15
     )
     assert not any("forward" in layer.__dict__ for layer in decoder_layers(model))
 
@@ -73,7 +73,7 @@ def test_all_layers_guess_what_all_layers_say():
 
 
 def test_sampled_text_follows_the_models_law():
-    """Three tokens, 100 texts: chi-square against the exact law, 99.99 % point."""
+    """Three tokens, 80 texts: chi-square against the exact law, 99.99 % point."""
     from dataclasses import replace
 
     from scipy.stats import chi2
@@ -86,7 +86,7 @@ def test_sampled_text_follows_the_models_law():
         after = {text: asked.law(prompt.fork().extend([PROMPT[-1], *text])) for text in law}
         law = {(*text, token): p * float(after[text][token])
                for text, p in law.items() for token in after[text].nonzero().flatten().tolist()}  # fmt: skip
-    counts, n_accepted, n_guesses, n_texts = Counter(), 0, 0, 100
+    counts, n_accepted, n_guesses, n_texts = Counter(), 0, 0, 80
     for seed in range(n_texts):
         drafter = SelfDrafter(layers=2, n_guesses=2, confidence=0.0)
         new, stats = generate(prompt.fork(), PROMPT, drafter, settings=replace(asked, seed=seed))
