@@ -1,9 +1,8 @@
-"""Two worlds of known truth for bench/diffusion.py: a made-up language (is the text valid?), stories of a known law.
+"""A made-up language of known truth for bench/diffusion.py, and the small models that learn it in a minute or two.
 
-Language: 24 words of three to five letters, each followed by one of three others, all equally likely. Within a word the
-letters follow from its beginning and may be written at once; where a word begins there is a choice, and letters of two
-choices written side by side make no word. A text is valid when every word is one and may follow the one before.
-Stories: texts drawn from stories260K at temperature 1. Its own bits per byte are the truth, not an opinion.
+24 words of three to five letters, each followed by one of three others, all equally likely. Within a word the letters
+follow from its beginning and may be written at once; where a word begins there is a choice, and letters of two choices
+written side by side make no word. A text is valid when every word is one and may follow the one before.
 """
 
 import os
@@ -64,26 +63,31 @@ def byte_vocab():
 
 
 def train_language(seed: int, folder: Path, *, n: int = 4000) -> None:
-    """The models of a language, into folder/language-SEED-dlm and -guide."""
+    """The models of a language: folder/language-SEED-dlm, -guide, and -judge, which has seen other texts than they."""
+    from tokenry.models.batches import draw
+    from tokenry.models.tiny import tiny_llama
+    from tokenry.models.training import FitConfig, fit
+
+    vocab, name = byte_vocab(), folder / f"language-{seed}"
+    packs = packs_of(vocab, Language(seed).texts(n, seed))
+    train_pair(name, packs, vocab, steps=(300, 900), guide_width=48, width=80, seed=seed)
+    if not Path(f"{name}-judge", "config.json").is_file():
+        judge, packs = (
+            tiny_llama(vocab, seed=seed + 200, width=56),
+            packs_of(vocab, Language(seed).texts(n, seed + 500)),
+        )
+        config = FitConfig(rate=5e-3, warmup=40, seed=seed + 1)
+        fit(judge.model, draw(packs, batch_size=32, seed=seed + 1), steps=300, config=config, label="judge")
+        judge.save(f"{name}-judge", overwrite=True)
+
+
+def packs_of(vocab, texts: list[str]):
+    """One text a sequence."""
     from tokenry.models.batches import Packs
 
-    vocab = byte_vocab()
-    ids = np.stack(vocab.encode(Language(seed).texts(n, seed))).astype(np.uint16)
-    owners = np.broadcast_to(np.arange(n, dtype=np.int32)[:, None], ids.shape).copy()
-    packs = Packs(ids, np.ones(ids.shape, dtype=bool), owners)
-    train_pair(folder / f"language-{seed}", packs, vocab, steps=(300, 900), guide_width=48, width=80, seed=seed)
-
-
-def train_stories(seed: int, folder: Path) -> None:
-    """The models of the stories, into folder/stories-SEED-dlm and -guide."""
-    from tokenry.core.tables import texts
-    from tokenry.data import demo_model, demo_text
-    from tokenry.models.batches import pack, tokenise
-    from tokenry.models.lm import LM
-
-    lm = LM.open(demo_model())
-    packs = pack(tokenise(lm.vocab, texts(str(demo_text("stories")))), length=64, bos=lm.bos)
-    train_pair(folder / f"stories-{seed}", packs, lm.vocab, steps=(500, 1000), guide_width=64, width=96, seed=seed)
+    ids = np.stack(vocab.encode(texts)).astype(np.uint16)
+    owners = np.broadcast_to(np.arange(len(ids), dtype=np.int32)[:, None], ids.shape).copy()
+    return Packs(ids, np.ones(ids.shape, dtype=bool), owners)
 
 
 def train_pair(name: Path, packs, vocab, *, steps: tuple[int, int], guide_width: int, width: int, seed: int) -> None:

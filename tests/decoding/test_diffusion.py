@@ -51,10 +51,9 @@ def test_one_token_a_step_is_the_loop_written_by_hand(shift):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
-@pytest.mark.parametrize("shift", [False, True])
+@pytest.mark.parametrize(("kind", "shift"), [("llama", True), ("gpt2", False)])
 def test_a_prefix_refreshed_at_each_step_changes_nothing(way, kind, shift):
-    asked = {"settings": Settings(max_new_tokens=13, temperature=0.7, top_p=0.95, seed=3), "unmask": way, "block": 5}
+    asked = {"settings": Settings(max_new_tokens=9, temperature=0.7, top_p=0.95, seed=3), "unmask": way, "block": 4}
     spec = DiffusionSpec(MASK, shift=shift)
     whole = diffuse(both_ways(kind), [PROMPT], spec, **asked)
     for unit in ("prompt", "block", "token"):
@@ -64,7 +63,7 @@ def test_a_prefix_refreshed_at_each_step_changes_nothing(way, kind, shift):
 
 
 @pytest.mark.parametrize("unit", ["prompt", "block", "token"])
-@pytest.mark.parametrize("way", WAYS[:4], ids=str)
+@pytest.mark.parametrize("way", WAYS[:3], ids=str)
 def test_on_a_causal_model_freezing_late_is_exact_and_freezing_early_is_not(unit, way):
     """What stands behind a place cannot reach it there, so only what was hidden itself when it was kept is wrong."""
     asked = {"settings": Settings(max_new_tokens=24), "unmask": way, "block": 6}
@@ -153,7 +152,7 @@ def test_in_random_order_the_law_is_the_mean_over_orders_of_the_product():
 @pytest.mark.parametrize(
     "freeze", [None, Freeze(), Freeze(unit="token"), Freeze(refresh="block", suffix=True)], ids=str
 )
-@pytest.mark.parametrize("way", [Counted(), Threshold(0.3), EntropyBound(0.5)], ids=str)
+@pytest.mark.parametrize("way", [Counted(3), Threshold(0.3)], ids=str)
 def test_rows_of_a_batch_are_what_they_would_be_alone(freeze, way):
     """Without chance. A row that waits for others reads the same canvas again; "token" moves with the slowest row."""
     prompts = [PROMPT, [7, 9], [30, 31, 32, 33]]
@@ -189,7 +188,7 @@ def test_the_inverse_of_the_cumulated_law_draws_only_what_can_be(weights, chance
 
 
 @given(n_new=st.integers(1, 9), block=st.integers(1, 10), seed=st.integers(0, 99), per_step=st.integers(1, 4))
-@examples(max_examples=15)
+@examples(max_examples=8)
 def test_every_place_is_written_once_block_after_block(n_new, block, seed, per_step):
     asked = Settings(max_new_tokens=n_new, temperature=1.0, seed=seed)
     found = diffuse(both_ways(), [PROMPT], SPEC, settings=asked, unmask=Counted(per_step), block=block, freeze=Freeze())

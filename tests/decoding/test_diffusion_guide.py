@@ -68,7 +68,7 @@ def test_a_guide_that_never_consents_leaves_one_token_a_step_from_the_left(freez
 def test_the_run_is_what_reading_one_token_at_a_time_gives(consent, chunk):
     """The brute force: a whole pass of the guide before every token, no cache."""
     generator, guide = torch.Generator().manual_seed(1), guided(consent, chunk)
-    for _ in range(12):
+    for _ in range(5):
         canvas = torch.randint(0, MASK, (1, 12), generator=generator)
         first = int(torch.randint(0, 6, (1,), generator=generator))
         hidden = torch.arange(8)[None] >= first

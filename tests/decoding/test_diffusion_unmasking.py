@@ -30,6 +30,7 @@ def proposal(seed: int, *, rows: int = 2, size: int = 6, step: int = 0) -> Propo
     return Proposal(canvas, 3, size, hidden, laws.argmax(-1), laws, step, (0,) * rows, generator)
 
 
+@examples(max_examples=40)
 @given(n_hidden=st.integers(1, 200), steps=st.integers(1, 250))
 def test_even_counts_are_the_schedule_of_llada(n_hidden, steps):
     counts = even_counts(n_hidden, steps)
@@ -40,7 +41,7 @@ def test_even_counts_are_the_schedule_of_llada(n_hidden, steps):
 
 
 @given(seed=st.integers(0, 500), step=st.integers(0, 3))
-@examples(max_examples=40)
+@examples(max_examples=20)
 def test_counted_takes_the_highest_scores_that_are_hidden(seed, step):
     made = proposal(seed, step=step)
     for score in SCORES:
@@ -56,7 +57,7 @@ def test_counted_takes_the_highest_scores_that_are_hidden(seed, step):
 
 
 @given(seed=st.integers(0, 500), budget=st.floats(0, 4))
-@examples(max_examples=40)
+@examples(max_examples=20)
 def test_the_entropy_bound_takes_the_largest_set_there_is(seed, budget):
     """Among all sets of hidden places whose entropies sum, less the largest, to at most the budget, none is larger."""
     made = proposal(seed, rows=1)
