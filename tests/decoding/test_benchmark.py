@@ -63,7 +63,7 @@ def report(lm):
     """One benchmark that most tests look at: a right, a wrong, a failing strategy, one that cannot be made."""
 
     def hopeless():
-        raise ValueError("needs a draft")
+        raise ValueError("needs a draft: --with draft=FOLDER")
 
     strategies = {
         "plain": plain,
@@ -100,7 +100,7 @@ def test_failures_are_counted_and_told_and_the_others_go_on(report):
     texts = _rows(report, "text and passes")
     assert [texts[name]["failed"] for name in ("plain", "failing", "hopeless")] == [0, 1, 3]
     reasons = {row["strategy"]: (row["prompts"], row["reason"]) for row in report.tables["failures"].to_pylist()}
-    assert reasons == {"failing": (1, "no dogs here"), "hopeless": (3, "needs a draft")}
+    assert reasons == {"failing": (1, "no dogs here"), "hopeless": (3, "needs a draft: --with hopeless.draft=FOLDER")}
     assert texts["failing"]["same text"] == "2/2"
 
 

@@ -36,7 +36,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def bench(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Causal LM; else the one carried.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Causal LM; else the one carried.")] = None,
     strategies: Strategies = "plain,lookup,transformers:greedy,transformers:prompt-lookup",
     option: Annotated[list[str], typer.Option("--with", help="Option of a strategy: STRATEGY.name=value.")] = [],  # noqa: B006
     prompts: Annotated[Path | None, typer.Option(help="Documents, each a prompt; else carried stories.")] = None,

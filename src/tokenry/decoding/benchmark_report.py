@@ -260,10 +260,15 @@ def _parted(lm: LM, found: dict[str, Figures]) -> list[dict[str, object]]:
 
 def _failed(found: dict[str, Figures]) -> list[dict[str, object]]:
     return [
-        {"strategy": label, "prompts": count, "reason": reason}
+        {"strategy": label, "prompts": count, "reason": _reason(label, reason)}
         for label, row in found.items()
         for reason, count in row.reasons.items()
     ]
+
+
+def _reason(label: str, reason: str) -> str:
+    """A strategy names its options as `tokenry generate` takes them; here the label stands in front."""
+    return reason.replace("--with ", f"--with {label}.")
 
 
 def _of_prompts(found: dict[str, Figures], runs: Sequence[Run], against: str) -> list[dict[str, object]]:
@@ -317,7 +322,8 @@ def _warnings(found: dict[str, Figures], against: str, settings: Settings) -> li
         if parted and settings.is_greedy:
             warnings.append(_parting(label, against, parted, row.n_done))
         if row.n_failed:
-            warnings.append(f"{label} failed on {row.n_failed} of {row.n_prompts}: {next(iter(row.reasons))}")
+            reason = _reason(label, next(iter(row.reasons)))
+            warnings.append(f"{label} failed on {row.n_failed} of {row.n_prompts}: {reason}")
         if row.n_unstable:
             warnings.append(f"{label} wrote different texts in different passes on {row.n_unstable} prompts.")
     n = found[against].n_done
