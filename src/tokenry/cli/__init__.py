@@ -16,7 +16,7 @@ HEADINGS = {
     "Data": ("corpus",),
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
-    "Using": ("generate",),
+    "Using": ("generate", "route", "bench"),
     "House": ("papers", "doctor", "rerun"),
 }
 
@@ -48,7 +48,19 @@ def _root(
     pass
 
 
-from tokenry.cli import adapt, corpus, generate, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import (  # noqa: E402
+    adapt,
+    bench,
+    corpus,
+    generate,
+    heal,
+    house,
+    hypernet,
+    model,
+    route,
+    tokenizer,
+    transplant,
+)
 from tokenry.cli import corpus_artifacts as _corpus_artifacts  # noqa: E402, F401
 from tokenry.cli import corpus_augment as _corpus_augment  # noqa: E402, F401
 from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
@@ -86,6 +98,8 @@ transplant.register(app)
 heal.register(app)
 app.add_typer(hypernet.app, name="hypernet")
 generate.register(app)
+bench.register(app)
+app.add_typer(route.app, name="route")
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"

@@ -269,8 +269,10 @@ class _Loop:
             self.session.accept(path[:added])  # the newest token is never cached: it is the next root
         clock.append(time.perf_counter())
         self.drafter.update(Verified(draft, logits_NV, path, emitted[:added]))
-        self._count(draft, path, clock, time.perf_counter())
-        sizing.observe(StepCost(len(tree), added, n_context, clock[1] - clock[0], clock[2] - clock[1]))
+        clock.append(time.perf_counter())
+        self._count(draft, path, clock)
+        draft_seconds = clock[1] - clock[0] + clock[4] - clock[3]
+        sizing.observe(StepCost(len(tree), added, n_context, draft_seconds, clock[2] - clock[1]))
 
     def _draft(self, budget: int) -> Draft:
         """What the drafter proposes, as far as it fits the text that may still come."""
@@ -329,7 +331,7 @@ class _Loop:
             return "length"
         return "context" if len(self.context) > self.session.context else ""
 
-    def _count(self, draft: Draft, path: list[int], clock: list[float], now: float) -> None:
+    def _count(self, draft: Draft, path: list[int], clock: list[float]) -> None:
         stats, deepest = self.stats, int(draft.tree.depth.max())
         stats.n_forwards = self.session.n_forwards - self.forwards_before
         stats.n_steps += 1
@@ -339,5 +341,5 @@ class _Loop:
             counts.extend([0] * (max(deepest, len(counts)) - len(counts)))
             for depth in range(reached):
                 counts[depth] += 1
-        stats.draft_seconds += clock[1] - clock[0] + now - clock[3]
+        stats.draft_seconds += clock[1] - clock[0] + clock[4] - clock[3]
         stats.verify_seconds += clock[2] - clock[1]

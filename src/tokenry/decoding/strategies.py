@@ -59,13 +59,14 @@ class Drafted:
     rule: str | Callable | None = None
 
     def __call__(self, lm: LM, prompt: Prompt, settings: Settings) -> Continuation:
-        """Continue one prompt."""
+        """Continue one prompt. A drafter with a method `prepare(lm)` is told of the model first."""
+        if hasattr(self.drafter, "prepare"):
+            self.drafter.prepare(lm)
         session = Session.open(lm)
         ids = ids_of(lm, prompt)
         new, stats = run_loop(session, ids, self.drafter, settings=settings, rule=self.rule, sizing=self.sizing)
-        return Continuation(
-            ids, new, text_of(lm, [*ids, *new]), stats, dict(getattr(self.drafter, "notes", None) or {})
-        )
+        notes = {**(getattr(self.drafter, "notes", None) or {}), **(getattr(self.sizing, "notes", None) or {})}
+        return Continuation(ids, new, text_of(lm, [*ids, *new]), stats, notes)
 
 
 def plain() -> Drafted:
@@ -79,26 +80,35 @@ def make(strategy: "str | Strategy", **options: object) -> Strategy:
     Raises:
         ValueError: no such strategy, or an option it does not take.
     """
+    if isinstance(strategy, str):
+        return maker(strategy, options)(**options)
+    if options:
+        raise ValueError(
+            f"options {', '.join(options)} beside a strategy that is made already; give them to its maker."
+        )
+    return strategy
+
+
+def maker(strategy: str, options: Iterable[str] = ()) -> Callable[..., Strategy]:
+    """The function behind a name in STRATEGIES (or `pkg.module:function`), once it is known to take these options.
+
+    Raises:
+        ValueError: no such strategy, or an option it does not take.
+    """
     import inspect
 
     from tokenry.core.choosing import resolve, suggest
     from tokenry.decoding import STRATEGIES
 
-    if not isinstance(strategy, str):
-        if options:
-            raise ValueError(
-                f"options {', '.join(options)} beside a strategy that is made already; give them to its maker."
-            )
-        return strategy
-    maker = resolve(strategy, STRATEGIES, kind="decoding strategy")
-    known = inspect.signature(maker).parameters
+    found = resolve(strategy, STRATEGIES, kind="decoding strategy")
+    known = inspect.signature(found).parameters
     odd = [name for name in options if name not in known]
     if odd and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         raise ValueError(
             f"strategy {strategy} takes no option {odd[0]!r}.{suggest(odd[0], known)} It takes: "
             f"{', '.join(known) or 'none'}."
         )
-    return maker(**options)
+    return found
 
 
 def settings_for(lm: LM, settings: Settings) -> Settings:
