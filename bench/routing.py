@@ -122,7 +122,6 @@ def summary(seeds: list[dict]) -> dict:
             "large_share": _plain(ratio_interval(*map(np.concatenate, zip(*tokens, strict=True)))),
             "activated_parameters": float(np.mean([row["activated_parameters"] for row in rows])),
             "multiplied_parameters": float(np.mean([row["multiplied_parameters"] for row in rows])),
-            "large_forwards_per_token": float(np.mean([row["large_forwards"] / row["n_tokens"] for row in rows])),
         }  # fmt: skip
     shares = {
         kind: [s["facts"][f"{kind}_share"]["value"] for s in seeds] for kind in ("identical", "neutral", "divergent")
