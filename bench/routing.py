@@ -96,7 +96,7 @@ def _record(point: object) -> dict:
 
 
 def summary(seeds: list[dict]) -> dict:
-    """Accuracy at equal shares and the paired gain of the router: means over seeds, intervals over the same problems."""
+    """Accuracy at equal shares and the paired gain of the router: means over seeds, intervals over problems."""
     from tokenry.core.intervals import bootstrap_interval, ratio_interval
 
     at, gains, ends, bits = {}, {}, {}, {}
