@@ -96,13 +96,13 @@ def _record(point: object) -> dict:
 
 
 def summary(seeds: list[dict]) -> dict:
-    """Accuracy at equal shares, and the paired gain of the router over each baseline, over problems of all seeds."""
+    """Accuracy at equal shares and the paired gain of the router: means over seeds, intervals over problems."""
     from tokenry.core.intervals import bootstrap_interval, ratio_interval
 
     at, gains, ends, bits = {}, {}, {}, {}
     ways = ("router", "entropy", "random", "prompts")
     for share in READ_AT:
-        found = {way: np.concatenate([_at(seed["points"], way, share) for seed in seeds]) for way in ways}
+        found = {way: np.mean([_at(seed["points"], way, share) for seed in seeds], axis=0) for way in ways}
         at[str(share)] = {way: _plain(bootstrap_interval(values)) for way, values in found.items()}
         gains[str(share)] = {
             way: _plain(bootstrap_interval(found["router"] - found[way])) for way in ways if way != "router"
@@ -118,11 +118,10 @@ def summary(seeds: list[dict]) -> dict:
         rows = [next(point for point in seed["points"] if point["way"] == way) for seed in seeds]
         tokens = [(row["large_tokens"], row["tokens"]) for row in rows]
         ends[way] = {
-            "accuracy": _plain(bootstrap_interval(np.concatenate([row["quality"] for row in rows]))),
+            "accuracy": _plain(bootstrap_interval(np.mean([row["quality"] for row in rows], axis=0))),
             "large_share": _plain(ratio_interval(*map(np.concatenate, zip(*tokens, strict=True)))),
             "activated_parameters": float(np.mean([row["activated_parameters"] for row in rows])),
             "multiplied_parameters": float(np.mean([row["multiplied_parameters"] for row in rows])),
-            "large_forwards_per_token": float(np.mean([row["large_forwards"] / row["n_tokens"] for row in rows])),
         }  # fmt: skip
     shares = {
         kind: [s["facts"][f"{kind}_share"]["value"] for s in seeds] for kind in ("identical", "neutral", "divergent")
