@@ -26,7 +26,7 @@ from scipy import stats
 from tokenry.corpora.augment import Constraints, Parsed, SubtreePool, augment
 from tokenry.corpora.augment_splits import STRATEGIES, Example, leaks, split
 from tokenry.corpora.linear import LinearClassifier
-from tokenry.corpora.trees import detokenise, read_trees
+from tokenry.corpora.trees import Tree, detokenise, read_trees
 from tokenry.worlds.treebanks import CLASSES, accepts, sentences_of
 
 PER_CLASS, TEST, SEEDS = 100, 300, 20
@@ -58,7 +58,7 @@ def by_eda(documents: list[Parsed], n: int, rng: np.random.Generator) -> list[st
         if len(made) == n:
             break
         base = documents[int(rng.integers(len(documents)))]
-        text = detokenise(eda(base.trees[0].words, rng))[0]
+        text = detokenise([Tree("", word=word) for word in eda(base.trees[0].words, rng)])[0]
         if text not in seen:
             seen.add(text)
             made.append(text)
@@ -81,7 +81,7 @@ def one_seed(k: int, seed: int) -> dict:
     """All arms on one draw of originals."""
     bank = [Parsed(str(n), label, tuple(read_trees(tree)))
             for n, (label, tree) in enumerate(sentences_of(k, seed=1000 + seed))]  # fmt: skip
-    fresh = [(label, detokenise(read_trees(tree)[0].words)[0]) for label, tree in sentences_of(TEST, seed=5000 + seed)]
+    fresh = [(label, detokenise(read_trees(tree)[0].leaves)[0]) for label, tree in sentences_of(TEST, seed=5000 + seed)]
     test = ([text for _, text in fresh], [label for label, _ in fresh])
     texts, labels = [one.text for one in bank], [one.label for one in bank]
     pool, made = SubtreePool.from_trees(bank), {"none": ([], [])}

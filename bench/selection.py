@@ -1,16 +1,20 @@
 """Selectors at equal token budgets: the same small model trained on what each keeps, in bits per byte on a target.
 
     python bench/selection.py --data ../shared/data/mixture
+    python bench/selection.py --page
 
-Pool: runs of neighbouring paragraphs of seven labels of the mixture, and planted noise: English and Python with their
-words shuffled, English with the same boilerplate in every document, English documents copied word for word. Target:
-English and Python text that is not in the pool; one half is shown to the selectors that want a target, the other half
-is what the models are tested on. Each selector keeps `--budget` tokens of the pool (a tokenizer trained on the pool); a
-small Llama is trained for `--steps` steps on that, whatever it is. `random` and `full` (the whole pool for the same
-steps) are the controls, `labels` cheats: it knows which documents are clean text of the target's kind. Every seed draws
-weights, order of batches and what is random in the selector. Runs go seed by seed and are written one by one.
+Each seed draws a world of its own. Pool: pieces of about 1,500 bytes of seven labels of the mixture (the label is the
+document's `source`), and planted noise: English and Python with their words shuffled, English with the same boilerplate
+in every document, English documents copied word for word. Target: English and Python that is not in the pool; one half
+is shown to the selectors that want a target, the models are tested on the other. Every selector keeps a tenth of the
+pool in tokens (what DataComp-LM keeps), and a small Llama reads it twice (repeats up to four are worth nearly as much
+as new text, arXiv 2305.16264; two, to end within an hour of one core). Controls: `random`, a second draw of it (how far
+chance alone goes), `full` (the whole pool for the same steps); `labels` cheats, it knows which documents are clean text
+of the target's kind. Differences are paired: the model, the order of batches and the world of a seed are the same for
+all.
 
-Written to bench/results/selection.json; `--page` writes docs/results/selectors.md from it.
+Written run by run to bench/results/selection.json; a run that is there is not made again. `--page` writes
+docs/results/selectors.md from complete seeds.
 """
 
 import os
@@ -20,6 +24,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import argparse
+import functools
 import json
 import lzma
 import platform
@@ -27,7 +32,7 @@ import random
 import shutil
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +40,7 @@ import numpy as np
 import pyarrow as pa
 
 HERE = Path(__file__).resolve().parent
-RESULTS, PAGE = HERE / "results" / "selection.json", HERE.parent / "docs" / "results" / "selectors.md"
+RESULTS = HERE / "results" / "selection.json"
 LABELS = ("en", "code_python", "de", "fr", "cs", "code_c", "code_go")
 TARGET = ("en", "code_python")
 BOILERPLATE = (
@@ -44,26 +49,64 @@ BOILERPLATE = (
 ) * 6
 LABEL_BYTES, NOISE_BYTES, TARGET_BYTES, DOCUMENT_BYTES = 300_000, 200_000, 60_000, 1500
 SHAPE, LENGTH, BATCH, RATE, SIZE = {"width": 96, "layers": 2}, 128, 16, 5e-3, 2048
+SHARE, EPOCHS = 0.1, 2
+UNIQUE = "missing(dedup.minhash.duplicate_of)"
+PIECES = {"clusters": 30}  # about the root of half the documents
+METHODS = {
+    "random": {"method": "random"},
+    "random, a second draw": {"method": "random", "shift": 1},
+    "labels": {"rules": {"clean": f'kind == "{TARGET[0]}" or kind == "{TARGET[1]}"'}},
+    "dsir": {"method": "dsir", "target": True},
+    "dsir, best first": {"method": "dsir", "target": True, "score": "dsir.log_weight"},
+    "dsir-length": {"method": "dsir-length", "target": True},
+    "moore-lewis": {"method": "moore-lewis", "target": True},
+    "ngram of the target": {"method": "ngram", "target": True},
+    "ngram of the pool": {"method": "ngram"},
+    "ngram-middle of the pool": {"method": "ngram-middle"},
+    "lm of the target": {"method": "lm", "model": "reference"},
+    "lm-middle of the pool": {"method": "lm-middle", "model": "random"},
+    "classifier": {"method": "classifier", "target": True},
+    "classifier, sampled with T = 0.1": {
+        "method": "classifier", "target": True, "score": "quality.classifier", "temperature": 0.1},
+    "classifier-noisy": {"method": "classifier-noisy", "target": True},
+    "classifier after minhash": {
+        "method": "classifier", "target": True, "rules": {"copy": UNIQUE}, "after": "minhash, then random"},
+    "gopher-quality, then random": {"method": "gopher-quality"},
+    "exact, then random": {"method": "exact"},
+    "minhash, then random": {"method": "minhash"},
+    "semdedup, then random": {"method": "semdedup", "encoder": "words"},
+    "d4": {"method": "d4", "encoder": "words", "options": PIECES},
+    "k-center": {"method": "k-center", "encoder": "words"},
+    "density": {"method": "density", "encoder": "words", "options": PIECES},
+    "density-cap": {"method": "density-cap", "encoder": "words", "options": PIECES, "cap": 1 / PIECES["clusters"]},
+    "rho": {"method": "rho", "model": "random", "reference": "reference"},
+    "el2n of the sources": {"method": "el2n"},
+    "sources alike, then random": {"method": "random", "per": "source", "quota": "equal"},
+    "sources by size ** 0.3, then random": {"method": "random", "per": "source", "quota": "power"},
+    "sources by DoReMi, then random": {"method": "random", "per": "source", "quota": "doremi"},
+    "sources by DoGE to the target, then random": {"method": "random", "per": "source", "quota": "doge"},
+}  # fmt: skip
+"""What is compared; fixed before the first result. "minhash, then random" must stand before what comes "after" it in
+the order of a run (`in_order`)."""
 
 
-def documents(folder: Path, label: str) -> list[str]:
-    """Runs of paragraphs of about `DOCUMENT_BYTES`."""
+def documents(folder: Path, label: str, seed: int) -> list[str]:
+    """Runs of paragraphs of about `DOCUMENT_BYTES`, in an order of the seed."""
     made, held, size = [], [], 0
     with lzma.open(folder / f"{label}.jsonl.xz", "rt", encoding="utf-8") as lines:
         for line in lines:
             text = json.loads(line)["text"]
-            pieces = [text[at : at + DOCUMENT_BYTES] for at in range(0, len(text), DOCUMENT_BYTES)]
-            for piece in pieces:
+            for piece in (text[at : at + DOCUMENT_BYTES] for at in range(0, len(text), DOCUMENT_BYTES)):
                 held.append(piece)
                 size += len(piece.encode())
                 if size >= DOCUMENT_BYTES:
                     made.append("\n".join(held))
                     held, size = [], 0
-    random.Random(0).shuffle(made)
+    random.Random(seed).shuffle(made)
     return made
 
 
-def taken(texts: list[str], n_bytes: int) -> list[str]:
+def taken(texts: list, n_bytes: int) -> list:
     """The first texts, up to so many bytes."""
     sizes = np.cumsum([len(text.encode()) for text in texts])
     return texts[: int(np.searchsorted(sizes, n_bytes)) + 1]
@@ -75,73 +118,97 @@ def shuffled(text: str, seed: int) -> str:
     return " ".join(words)
 
 
-def world(folder: Path) -> tuple[list[dict], list[str], list[str]]:
-    """The pool, and the two halves of the target."""
-    pool, shown, tested = [], [], []
+def drawn(folder: Path, seed: int) -> tuple[list[dict], list[str], list[str]]:
+    """The pool of a seed, and the two halves of its target."""
+    pool, halves = [], ([], [])
     for label in LABELS:
-        texts = documents(folder, label)
-        if label in TARGET:
-            for half in (shown, tested):
-                own = taken(texts, TARGET_BYTES)
-                half += own
-                texts = texts[len(own) :]
-        pool += [{"text": text, "kind": label} for text in taken(texts, LABEL_BYTES)]
-    english = [row["text"] for row in pool if row["kind"] == "en"]
-    python = [row["text"] for row in pool if row["kind"] == "code_python"]
+        texts = documents(folder, label, seed)
+        for half in halves if label in TARGET else ():
+            own = taken(texts, TARGET_BYTES)
+            half += own
+            texts = texts[len(own) :]
+        pool += [{"text": text, "kind": label, "source": label} for text in taken(texts, LABEL_BYTES)]
+    english, python = ([row["text"] for row in pool if row["kind"] == label] for label in TARGET)
     half = NOISE_BYTES // 2
-    broken = taken(english, half) + taken(python, half)
-    pool += [{"text": shuffled(text, place), "kind": "shuffled"} for place, text in enumerate(broken)]
+    for label, texts in zip(TARGET, (english, python), strict=True):
+        broken = [shuffled(text, place) for place, text in enumerate(taken(texts, half))]
+        pool += [{"text": text, "kind": "shuffled", "source": label} for text in broken]
     filled = [f"{BOILERPLATE}\n{text[:200]}\n{BOILERPLATE[: 30 + place % 50]}" for place, text in enumerate(english)]
-    pool += [{"text": text, "kind": "boilerplate"} for text in taken(filled, NOISE_BYTES)]
-    pool += [{"text": text, "kind": "copy"} for text in taken(english[::-1], NOISE_BYTES)]
-    random.Random(1).shuffle(pool)
-    rows = [{"id": f"d{place:05d}", "source": "pool", **row} for place, row in enumerate(pool)]
-    return rows, shown, tested
+    pool += [{"text": text, "kind": "boilerplate", "source": "en"} for text in taken(filled, NOISE_BYTES)]
+    pool += [{"text": text, "kind": "copy", "source": "en"} for text in taken(english[::-1], NOISE_BYTES)]
+    random.Random(seed).shuffle(pool)
+    return [{"id": f"d{place:05d}", **row} for place, row in enumerate(pool)], *halves
 
 
-METHODS = {
-    "random": {"method": "random"},
-    "labels": {"rules": {"clean": f'kind == "{TARGET[0]}" or kind == "{TARGET[1]}"'}},
-    "dsir": {"method": "dsir", "target": True},
-    "dsir-length": {"method": "dsir-length", "target": True},
-    "moore-lewis": {"method": "moore-lewis", "target": True},
-    "ngram of the target": {"method": "ngram", "target": True},
-    "ngram of the pool": {"method": "ngram"},
-    "ngram-middle of the pool": {"method": "ngram-middle"},
-    "classifier": {"method": "classifier", "target": True},
-    "gopher-quality, then random": {"method": "gopher-quality"},
-    "minhash, then random": {"method": "minhash"},
-    "semdedup, then random": {"method": "semdedup", "encoder": "words"},
-    "d4": {"method": "d4", "encoder": "words"},
-    "k-center": {"method": "k-center", "encoder": "words"},
-    "density": {"method": "density", "encoder": "words"},
-    "rho": {"method": "rho", "target": True},
-}
-"""What is compared. "labels" cheats; "rho" takes the model of `random` and one trained on the shown target."""
+@dataclass(frozen=True, eq=False)
+class World:
+    """A seed's pool and target, and what is trained once for all selectors that want it."""
 
+    seed: int
+    work: Path
+    rows: list[dict]
+    tested: list[str]
+    vocab: object
+    n_tokens: np.ndarray
+    steps: int
+    engine: object
 
-def chosen(name: str, place: dict, seed: int, budget: float) -> tuple[np.ndarray, float]:
-    """How often each document is kept, and the seconds it took."""
-    from tokenry.corpora.select import Choice
-    from tokenry.corpora.selectors import Means, select_by
-    from tokenry.corpora.sidecars import read_signals
+    @classmethod
+    def make(cls, data: Path, seed: int) -> "World":
+        from tokenry.corpora.embedded import EmbeddedEngine
+        from tokenry.corpora.sidecars import read_signals
+        from tokenry.tokenization.train import train
 
-    asked, out = METHODS[name], place["work"] / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
-    for old in out.parent.glob(f"{out.name}*"):
-        shutil.rmtree(old, ignore_errors=True)
-    means = Means(
-        targets=(str(place["target"]),) if asked.get("target") else (), encoder=asked.get("encoder"), seed=seed
-    )
-    if name == "rho":
-        means = replace(
-            means, model=str(place["work"] / f"model-random-{seed}"), reference=str(place["work"] / "reference")
-        )
-    choice = Choice(rules=asked.get("rules", {}), budget=budget, unit="tokens.n", seed=seed)
-    started = time.process_time()
-    made = select_by(place["pool"], out, method=asked.get("method"), choice=choice, means=means, write=False,
-                     sidecars=[place["tokens"]], engine=place["engine"])  # fmt: skip
-    copies = read_signals(made.decisions.folder, ["select.copies"]).column("select.copies").to_numpy()
-    return copies, time.process_time() - started
+        rows, shown, tested = drawn(data, seed)
+        work, engine = Path(tempfile.mkdtemp(prefix="selection-")), EmbeddedEngine(workers=1)
+        (work / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (work / "target.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in shown))
+        vocab = train([row["text"] for row in rows], size=SIZE)
+        vocab.backend.save(str(work / "tokenizer.json"))
+        count = functools.partial(counted, folder=str(work / "tokenizer.json"))
+        engine.map(work / "pool.jsonl", count, work / "tokens", key="n")
+        n_tokens = read_signals(work / "tokens").column("tokens.n").to_numpy()
+        steps = round(EPOCHS * SHARE * int(n_tokens.sum()) / (BATCH * LENGTH))
+        world = cls(seed, work, rows, tested, vocab, n_tokens, steps, engine)
+        world.trained(shown).save(work / "reference")
+        return world
+
+    @property
+    def budget(self) -> float:
+        return SHARE * float(self.n_tokens.sum())
+
+    @property
+    def kinds(self) -> np.ndarray:
+        return np.array([row["kind"] for row in self.rows])
+
+    def trained(self, texts: list[str]) -> object:
+        """The small model, trained on texts."""
+        from tokenry.models.tiny import trained_tiny
+
+        texts = list(texts)
+        random.Random(self.seed).shuffle(texts)
+        return trained_tiny(texts, self.vocab, steps=self.steps, length=LENGTH, batch_size=BATCH, rate=RATE,
+                            seed=self.seed, **SHAPE)  # fmt: skip
+
+    @functools.cached_property
+    def quotas(self) -> dict[str, dict[str, float] | str]:
+        """Shares of the sources by each way that sets them."""
+        from selection_weights import doge, doremi
+
+        from tokenry.corpora.mixtures import temperature_weights
+
+        sources = np.array([row["source"] for row in self.rows])
+        names = sorted(set(sources))
+        sizes = np.array([self.n_tokens[sources == name].sum() for name in names])
+        texts = {name: [row["text"] for row in self.rows if row["source"] == name] for name in names}
+        shown = [json.loads(line)["text"] for line in (self.work / "target.jsonl").open()]
+        common = {"steps": self.steps // 2, "length": LENGTH, "rate": RATE, "seed": self.seed, "shape": SHAPE}
+        found = {
+            "power": temperature_weights(sizes, 0.3),
+            "doremi": doremi(texts, self.vocab, **common),
+            "doge": doge(texts, shown, self.vocab, **common),
+        }
+        return {"equal": "equal", **{way: dict(zip(names, map(float, one), strict=True)) for way, one in found.items()}}
 
 
 def counted(batch: pa.RecordBatch, *, folder: str) -> pa.RecordBatch:
@@ -152,160 +219,127 @@ def counted(batch: pa.RecordBatch, *, folder: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column("id"), pa.array(n, pa.int64())], names=["id", "tokens.n"])
 
 
-def trained(texts: list[str], vocab: object, *, steps: int, seed: int) -> object:
-    """The small model, trained on texts."""
-    from tokenry.models.tiny import trained_tiny
-
-    texts = list(texts)
-    random.Random(seed).shuffle(texts)
-    return trained_tiny(texts, vocab, steps=steps, length=LENGTH, batch_size=BATCH, rate=RATE, seed=seed, **SHAPE)
+def place_of(world: World, name: str) -> Path:
+    """Where a selector writes."""
+    return world.work / "".join(one if one.isalnum() else "_" for one in name)
 
 
-def run(data: Path, *, budget: float, steps: int, seeds: int, minutes: float) -> None:
-    """Run seed by seed, writing after each; stop after so many minutes of processor time."""
-    import functools
-
-    from tokenry.corpora.dsir import Bag, counts_of, kl_reduction
-    from tokenry.corpora.embedded import EmbeddedEngine
-    from tokenry.tokenization.train import train
-
-    rows, shown, tested = world(data)
-    work = Path(tempfile.mkdtemp(prefix="selectors-"))
-    place = {
-        "work": work,
-        "pool": work / "pool.jsonl",
-        "target": work / "target.jsonl",
-        "engine": EmbeddedEngine(workers=1),
-    }
-    place["pool"].write_text("".join(json.dumps(row) + "\n" for row in rows))
-    place["target"].write_text("".join(json.dumps({"text": text}) + "\n" for text in shown))
-    vocab = train([row["text"] for row in rows], size=SIZE)
-    vocab.backend.save(str(work / "tokenizer.json"))
-    place["tokens"] = work / "tokens"
-    place["engine"].map(
-        place["pool"], functools.partial(counted, folder=str(work / "tokenizer.json")), place["tokens"], key="n"
-    )
+def chosen(name: str, world: World) -> tuple[np.ndarray, float]:
+    """How often each document is kept, and the processor seconds of measuring and deciding."""
+    from tokenry.corpora.select import Choice
+    from tokenry.corpora.selectors import Means, select_by
     from tokenry.corpora.sidecars import read_signals
 
-    n_tokens = read_signals(place["tokens"]).column("tokens.n").to_numpy()
-    kinds = np.array([row["kind"] for row in rows])
-    trained(shown, vocab, steps=steps, seed=100).save(work / "reference")
-    bag = Bag()
-    target = counts_of(pa.array(tested), bag)
-    record = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": platform.platform(), "budget": budget,
-        "steps": steps, "seeds": seeds, "pool_documents": len(rows), "pool_tokens": int(n_tokens.sum()),
-        "kinds": {kind: int(n_tokens[kinds == kind].sum()) for kind in dict.fromkeys(kinds.tolist())},
-        "tested_documents": len(tested), "runs": [],
+    asked, pool = METHODS[name], world.work / "pool.jsonl"
+    started = time.process_time()
+    models = {side: str(world.work / asked[side]) for side in ("model", "reference") if side in asked}
+    means = Means(targets=(str(world.work / "target.jsonl"),) if asked.get("target") else (), seed=world.seed,
+                  encoder=asked.get("encoder"), options=asked.get("options", {}), **models)  # fmt: skip
+    own = {field: asked[field] for field in ("rules", "score", "temperature", "per") if field in asked}
+    own |= {"quota": world.quotas[asked["quota"]]} if "quota" in asked else {}
+    own |= {"cap": asked["cap"] * world.budget} if "cap" in asked else {}
+    choice = Choice(budget=world.budget, unit="tokens.n", seed=world.seed + 1000 * asked.get("shift", 0), **own)
+    after = [f"{place_of(world, asked['after'])}.utility"] if "after" in asked else []
+    if after and not Path(after[0]).is_dir():
+        chosen(asked["after"], world)
+    made = select_by(pool, place_of(world, name), method=asked.get("method"), choice=choice, means=means, write=False,
+                     sidecars=[world.work / "tokens", *after], engine=world.engine)  # fmt: skip
+    copies = read_signals(made.decisions.folder, ["select.copies"]).column("select.copies").to_numpy()
+    return copies, time.process_time() - started
+
+
+def in_order() -> list[str]:
+    """All runs of a seed: whatever another needs comes first."""
+    return ["full", *sorted(METHODS, key=lambda name: "after" in METHODS[name])]
+
+
+def measured(name: str, world: World, bag: object) -> dict[str, object]:
+    """One run: choose, train, test."""
+    from tokenry.corpora.dsir import counts_of
+
+    copies, seconds = (np.ones(len(world.rows), np.int64), 0.0) if name == "full" else chosen(name, world)
+    kept = [row["text"] for row, n in zip(world.rows, copies, strict=True) for _ in range(n)]
+    lm = world.trained(kept)
+    if name == "random":
+        lm.save(world.work / "random")
+    scores = lm.score(world.tested, max_bytes=512)
+    tokens = world.n_tokens * copies
+    kinds = {kind: world.kinds == kind for kind in (*LABELS, "shuffled", "boilerplate", "copy")}
+    shares = {kind: round(float(tokens[mine].sum() / tokens.sum()), 4) for kind, mine in kinds.items()}
+    return {
+        "method": name, "seed": world.seed, "documents": len(kept), "tokens": int(tokens.sum()),
+        "bits_per_byte": float(scores.nats.sum() / np.log(2) / scores.n_bytes.sum()), "seconds": round(seconds, 2),
+        "shares": shares, "nats": [round(float(one), 2) for one in scores.nats], "n_bytes": scores.n_bytes.tolist(),
+        "counts": counts_of(pa.array(kept), bag),
     }  # fmt: skip
-    for seed in range(seeds):
-        random_counts = None
-        for name in ("full", *METHODS):
+
+
+def run(data: Path, *, seeds: int, minutes: float) -> None:
+    """Run seed by seed what a record lacks, writing after each run; stop after so many minutes of processor time."""
+    from tokenry.corpora.dsir import Bag, counts_of, kl_reduction
+
+    record = {"settings": settings(), "machine": platform.platform(), "cpu_minutes": 0.0, "runs": [], "worlds": []}
+    if RESULTS.is_file() and json.loads(RESULTS.read_text()).get("settings") == record["settings"]:
+        record = json.loads(RESULTS.read_text())
+    before, bag = record["cpu_minutes"], Bag()
+    for seed in (one for one in range(seeds) if one not in complete(record)):
+        world = World.make(data, seed)
+        target, random_counts = counts_of(pa.array(world.tested), bag), None
+        record["worlds"] = [one for one in record["worlds"] if one["seed"] != seed]
+        record["worlds"].append({
+            "seed": seed, "documents": len(world.rows), "tokens": int(world.n_tokens.sum()), "steps": world.steps,
+            "tested": len(world.tested), "quotas": world.quotas,
+            "kinds": {kind: int(world.n_tokens[world.kinds == kind].sum()) for kind in sorted(set(world.kinds))},
+        })  # fmt: skip
+        done = {one["method"] for one in record["runs"] if one["seed"] == seed}
+        # Others are told against "random", and some read with its model.
+        for name in (one for one in in_order() if one not in done or one == "random"):
             if time.process_time() > 60 * minutes:
                 print("stopped: out of time", flush=True)
                 return
-            copies, seconds = (
-                (np.ones(len(rows), np.int64), 0.0) if name == "full" else chosen(name, place, seed, budget)
-            )
-            kept = [row["text"] for row, n in zip(rows, copies, strict=True) for _ in range(n)]
-            lm = trained(kept, vocab, steps=steps, seed=seed)
-            if name == "random":
-                lm.save(work / f"model-random-{seed}")
-                random_counts = counts_of(pa.array(kept), bag)
-            scores = lm.score(tested, max_bytes=512)
-            share = {
-                kind: float((n_tokens * copies)[kinds == kind].sum() / (n_tokens * copies).sum())
-                for kind in record["kinds"]
-            }
-            near = 0.0 if random_counts is None else kl_reduction(target, counts_of(pa.array(kept), bag), random_counts)
-            record["runs"].append({
-                "method": name, "seed": seed, "documents": len(kept), "tokens": int((n_tokens * copies).sum()),
-                "bits_per_byte": float(scores.nats.sum() / np.log(2) / scores.n_bytes.sum()), "kl_reduction": near,
-                "seconds": round(seconds, 2), "shares": share, "nats": [round(float(one), 2) for one in scores.nats],
-                "n_bytes": scores.n_bytes.tolist() if name == "full" and seed == 0 else None,
-            })  # fmt: skip
-            record["cpu_minutes"] = round(time.process_time() / 60, 2)
+            one = measured(name, world, bag)
+            counts = one.pop("counts")
+            random_counts = counts if name == "random" else random_counts
+            one["kl_reduction"] = None if random_counts is None else kl_reduction(target, counts, random_counts)
+            record["runs"] = [old for old in record["runs"] if (old["seed"], old["method"]) != (seed, name)] + [one]
+            record |= {"cpu_minutes": round(before + time.process_time() / 60, 2),
+                       "when": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
             RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(record) + "\n")
-            print(
-                seed,
-                name,
-                {key: record["runs"][-1][key] for key in ("bits_per_byte", "documents", "tokens", "seconds")},
-                flush=True,
-            )
-    shutil.rmtree(work)
+            part = RESULTS.with_suffix(".part")
+            part.write_text(json.dumps(record) + "\n")
+            part.replace(RESULTS)
+            told = {key: one[key] for key in ("bits_per_byte", "documents", "tokens", "seconds")}
+            print(seed, name, told, flush=True)
+        shutil.rmtree(world.work)
 
 
-def page() -> None:
-    """The table of docs/results/selectors.md."""
-    from tokenry.core.intervals import ratio_change_interval, ratio_interval
+def settings() -> dict[str, object]:
+    """What a record must share to be gone on with."""
+    return {
+        "share": SHARE, "epochs": EPOCHS, "shape": SHAPE, "length": LENGTH, "batch": BATCH, "rate": RATE, "size": SIZE,
+        "bytes": [LABEL_BYTES, NOISE_BYTES, TARGET_BYTES, DOCUMENT_BYTES], "methods": in_order(),
+    }  # fmt: skip
 
-    record = json.loads(RESULTS.read_text())
-    n_bytes = np.array(record["runs"][0]["n_bytes"])
-    names = list(dict.fromkeys(one["method"] for one in record["runs"]))
-    runs = {name: [one for one in record["runs"] if one["method"] == name] for name in names}
-    whole = min(len(mine) for mine in runs.values())
-    seeds = range(whole) if whole else range(1)
 
-    def bits(name: str) -> np.ndarray:
-        return np.mean([one["nats"] for one in runs[name] if one["seed"] in seeds], axis=0) / np.log(2)
-
-    lines = []
-    for name in sorted(names, key=lambda one: float(bits(one).sum())):
-        mine = [one for one in runs[name] if one["seed"] in seeds]
-        value = ratio_interval(bits(name), n_bytes)
-        change = ratio_change_interval((bits("random"), n_bytes), (bits(name), n_bytes))
-        each = [one["bits_per_byte"] - other["bits_per_byte"] for one, other in zip(mine, runs["random"], strict=False)]
-        shares = {kind: np.mean([one["shares"][kind] for one in mine]) for kind in record["kinds"]}
-        on_target = sum(shares[kind] for kind in TARGET)
-        noise = shares["shuffled"] + shares["boilerplate"]
-        lines.append(
-            f"| {name} | {value.value:.3f} [{value.low:.3f}, {value.high:.3f}] | {change.value:+.3f} "
-            f"[{change.low:+.3f}, "
-            f"{change.high:+.3f}] | {min(each):+.3f} to {max(each):+.3f} | {on_target:.0%} | {noise:.0%} | "
-            f"{shares['copy']:.0%} | {np.mean([one['documents'] for one in mine]):.0f} | "
-            f"{np.mean([one['kl_reduction'] for one in mine]):+.2f} | {np.mean([one['seconds'] for one in mine]):.1f} |"
-        )
-    head = (
-        "| selector | bits per byte of the target | minus random (same documents) | by seed | clean target kinds | "
-        "noise | copies | documents | KL reduction (nats) | CPU s |\n|---|---|---|---|---|---|---|---|---|---|"
-    )
-    missing = [name for name in ("full", *METHODS) if name not in names]
-    unfinished = f"\nUnfinished: not reached yet are {', '.join(missing)}.\n" if missing else ""
-    kinds = ", ".join(f"{kind} {n / record['pool_tokens']:.0%}" for kind, n in record["kinds"].items())
-    text = f"""# Selectors at equal token budgets
-
-`python bench/selection.py --budget {record["budget"]:.0f} --steps {record["steps"]} --seeds {record["seeds"]}`
-({record["when"]}, {record["cpu_minutes"]} CPU minutes; the table holds {len(seeds)} complete seeds of
-{record["seeds"]}; {record["tested_documents"]} documents of the target).
-
-A toy: a Llama of width {SHAPE["width"]} and {SHAPE["layers"]} layers, {record["steps"]} steps of {BATCH} x {LENGTH}
-tokens, on {record["budget"]:,.0f} tokens kept of {record["pool_tokens"]:,}
-({kinds}). The order of the selectors is that of this pool and this target, in which most of the pool is of no use: it
-says nothing about the web.
-{unfinished}
-{head}
-{chr(10).join(lines)}
-
-Bits per byte: mean over the seeds of each target document's bits, bootstrap over documents. Minus random: paired on the
-same documents; an interval that holds 0 is no difference. By seed: the same difference, one seed at a time, lowest and
-highest. Clean target kinds, noise, copies: share of the kept tokens. `full` is the whole pool for the same steps,
-`labels` cheats (it reads the planted labels). KL reduction as DSIR defines it, against `random`.
-"""
-    PAGE.write_text(text)
-    print(text)
+def complete(record: dict) -> list[int]:
+    """Seeds of which every run is there."""
+    want = set(record["settings"]["methods"])
+    ran = {}
+    for one in record["runs"]:
+        ran.setdefault(one["seed"], set()).add(one["method"])
+    return sorted(seed for seed, names in ran.items() if names == want)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data" / "mixture")
-    parser.add_argument("--budget", type=float, default=120_000)
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=14.0, help="stop after so much processor time")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=75.0, help="stop after so much processor time")
     parser.add_argument("--page", action="store_true", help="write the page from the results that are there")
     given = parser.parse_args()
     if given.page:
-        page()
+        from selection_page import page
+
+        page(RESULTS)
     else:
-        run(given.data, budget=given.budget, steps=given.steps, seeds=given.seeds, minutes=given.minutes)
+        run(given.data, seeds=given.seeds, minutes=given.minutes)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tokenry.core.clustering import LINKAGES, agglomerate, greedy_leaders, kmeans, nearest, within
+from tokenry.core.clustering import LINKAGES, agglomerate, greedy_leaders, kmeans, nearest
 
 numbers = st.floats(-100, 100, width=32, allow_subnormal=False)
 matrices = hnp.arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)), elements=numbers)
@@ -17,6 +17,11 @@ def blobs(n=600, k=6, width=5, *, seed=0, spread=0.3):
     centres = rng.normal(size=(k, width)) * 4
     labels = rng.integers(0, k, n)
     return centres[labels] + rng.normal(size=(n, width)) * spread, labels
+
+
+def within(vectors, centroids, labels):
+    """What k-means makes small: the sum of the squared distances from the centroids."""
+    return float(np.square(vectors - centroids[labels].astype(np.float64)).sum())
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

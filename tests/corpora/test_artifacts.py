@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tokenry.cli import app
 from tokenry.corpora.artifacts import Finding, artifact_battery, compare_means, compare_resampled, table_of
+from tokenry.corpora.artifacts_answers import train_on_labels, train_on_preferences
 from tokenry.corpora.artifacts_dialogues import Rules, faults
 from tokenry.corpora.artifacts_instructions import lcs_length, rouge_l
 from tokenry.corpora.artifacts_labels import kappa, label_counts, majority_sets, minority_sets, wasserstein
@@ -241,6 +242,12 @@ def test_faults_of_a_dialogue_are_those_of_the_rules():
     assert not faults(dialogue, Rules(first=4))["interruption"].any()
     with pytest.raises(ValueError, match="role and content"):
         faults([{"role": "user"}])
+    with pytest.raises(ValueError, match="need lists of strings"):
+        Rules(forbidden={"user": "Solution:"})
+    with pytest.raises(ValueError, match="need lists of strings"):
+        Rules(expected=["Solution:"])
+    with pytest.raises(ValueError, match="number of a turn"):
+        Rules(first=-1)
     with pytest.raises(ValueError, match="no pattern"):
         artifact_battery("dialogues", [{"messages": dialogue}], [{"messages": dialogue}], rules=Rules(digression=["("]))
 
@@ -310,6 +317,45 @@ def test_flips_of_style_are_counted_by_pairs():
     row = _rows(report, "style.loud.flipped")[0]
     assert (row["human"], row["synthetic"]) == (0.5, 0.25)
     assert row["p"] == pytest.approx(0.3018, abs=1e-3)  # exact binomial, 5 of 15
+    shares = {"a!": 0.3, "b!": 0.1, "c": 0.0, "d": 0.5, "a": 0.1, "b": 0.0, "d!": 0.8}
+    report = artifact_battery("text", human, synthetic, reference=["a b"],
+                              flips={"metaphor": (lambda texts: [shares[text] for text in texts], 0.15)})  # fmt: skip
+    row = _rows(report, "style.metaphor.flipped")[0]
+    assert (row["human"], row["synthetic"]) == (0.25, 0.25)  # a! by .2, d! by .3; b! by .1 is none
+
+
+def _opinions(n: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """A word of a text says what most people (4 of 5) answer; models never answer 2, which is right for "rare"."""
+    rng = np.random.default_rng(seed)
+    right = rng.choice(3, size=n, p=[0.4, 0.4, 0.2])
+    texts = [f"{['good', 'bad', 'rare'][one]} thing {rng.integers(9)}" for one in right]
+    human = np.stack([np.where(np.arange(5) < 4, one, (one + 1) % 3) for one in right])
+    return texts, human, np.where(human == 2, 0, human)
+
+
+def test_what_models_never_say_a_classifier_trained_on_them_cannot_say():
+    texts, human, models = _opinions(120, 0)
+    report = train_on_labels(human, models, texts=texts)
+    share = _rows(report, "trained.class_share", "2")[0]
+    assert share["synthetic"] == 0
+    assert share["high"] < -0.05
+    # People's own labels teach each of the three answers; the models' miss the fifth of items with "rare".
+    row = _rows(report, "trained.says_majority")[0]
+    assert row["human"] == 1
+    assert row["synthetic"] == pytest.approx(1 - share["human"])
+    with pytest.raises(ValueError, match="need a text and"):
+        train_on_labels(human, models, texts=texts[:3])
+
+
+def test_a_reward_model_of_reversed_choices_prefers_what_people_do_not():
+    rng = np.random.default_rng(0)
+    firsts = rng.random(60) < 0.5
+    pairs = [(f"nice {n}", f"nasty {n}") if first else (f"nasty {n}", f"nice {n}") for n, first in enumerate(firsts)]
+    report = train_on_preferences(firsts.astype(float), 1.0 - firsts, pairs=pairs)
+    row = _rows(report, "trained.prefers_what_people_prefer")[0]
+    assert (row["human"], row["synthetic"]) == (1, 0)
+    with pytest.raises(ValueError, match="that share no text"):
+        train_on_preferences([1.0, 0.0] * 5, [1.0, 0.0] * 5, pairs=[("same", str(n)) for n in range(10)])
 
 
 def test_training_on_text_without_a_tail_costs_most_on_rare_words():
@@ -371,6 +417,46 @@ def test_the_verb_reads_every_kind(tmp_path):
     (tmp_path / "rules.json").write_text('{"first": 1}')
     made = _run("--human", talks, "--synthetic", talks, "--kind", "dialogues", "--rules", str(tmp_path / "rules.json"))
     assert made["facts"]["differ"] == 0
+
+
+def test_the_verb_trains_on_answers_and_counts_motifs_and_flips(tmp_path):
+    def put(name, rows):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(tmp_path / name)
+
+    texts, human, models = _opinions(30, 0)
+    sides = [put(f"{name}.jsonl", [{"id": str(n), "text": text, "labels": row.tolist()}
+                                   for n, (text, row) in enumerate(zip(texts, labels, strict=True))])
+             for name, labels in (("human", human), ("models", models))]  # fmt: skip
+    made = _run("--human", sides[0], "--synthetic", sides[1], "--kind", "labels", "--train")
+    assert made["kind"] == "corpus-artifacts-training"
+
+    def chain(n):
+        return [{"from": k, "to": k + 1, "label": "next"} for k in range(n % 4 + 2)]
+
+    docs = put(
+        "docs.jsonl",
+        [
+            {
+                "id": str(n),
+                "text": f"w{n} is loud! " * 5,
+                "rst": chain(n),
+                "tree": "(S (NP (NN dog)) (VP (VBZ barks) (ADVP (RB loudly))))",
+            }
+            for n in range(6)
+        ],
+    )
+    (tmp_path / "loud.py").write_text("def score(texts):\n    return ['!' in text for text in texts]\n")
+    for where, motif in (("edges:rst", "0-next>1"), ("column:tree", "NP")):
+        made = _run("--human", docs, "--synthetic", docs, "--graphs", where, "--flip", f"loud={tmp_path}/loud.py:score",
+                    "--reference", docs)  # fmt: skip
+        names = made["tables"]["differences"]["columns"]["metric"] if "columns" in made["tables"]["differences"] else [
+            row["metric"] for row in made["tables"]["differences"]]  # fmt: skip
+        assert any(name.startswith("motif3.") and motif in name for name in names)
+        assert "style.loud.flipped" in names
+    twice = put("twice.jsonl", [{"id": "1", "labels": [1]}] * 2)
+    done = CliRunner().invoke(app, ["corpus", "artifacts", "--human", twice, "--synthetic", twice, "--kind", "labels"])
+    assert "twice" in str(done.exception)
 
 
 def test_the_table_has_the_columns_of_the_card():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from tokenry.cli import app
 from tokenry.core import tables
 from tokenry.corpora.augment import Constraints, Parsed, SubtreePool, augment, key_of, margin_of, undo
 from tokenry.corpora.augment_splits import STRATEGIES, Example, leaks, split
-from tokenry.corpora.parsers import open_parser
+from tokenry.corpora.dependency_trees import read_conllu
+from tokenry.corpora.parsers import conllu_of, open_parser
 from tokenry.corpora.trees import read_trees
 from tokenry.worlds.treebanks import CLASSES, accepts, sentences_of
 
@@ -82,7 +84,46 @@ def test_phrases_agree_in_number_and_relation():
     keys = [key_of(tree, 0) for tree in trees]
     assert keys[0] != keys[1]
     assert keys[1] == keys[2]  # two of them are many
-    assert key_of(trees[0], 1)[-1] == "head"
+    assert key_of(trees[0], 1)[2:] == ("head", "S")
+
+
+_GERMAN = """1\tDer\tder\tDET\tART\tCase=Nom|Number=Sing\t2\tdet\t_\t_
+2\tHund\tHund\tNOUN\tNN\tCase=Nom|Gender=Masc|Number=Sing\t3\tnsubj\t_\t_
+3\tsah\tsehen\tVERB\tVVFIN\tNumber=Sing|Person=3|Tense=Past|VerbForm=Fin\t0\troot\t_\t_
+4\tKatzen\tKatze\tNOUN\tNN\tCase=Acc|Number=Plur\t3\tobj\t_\t_
+5\tund\tund\tCCONJ\tKON\t_\t6\tcc\t_\t_
+6\tBäume\tBaum\tNOUN\tNN\tCase=Acc|Number=Plur\t4\tconj\t_\t_
+"""
+
+
+def test_a_treebank_of_another_language_agrees_in_its_features_and_keeps_relations():
+    tree = next(read_conllu(_GERMAN)).tree
+    assert str(tree).startswith("(S (NP (DET.Nom.Sing Der) (NOUN.Nom.Sing Hund)) (VERB.Sing.3.Past.Fin sah)")
+    assert key_of(tree, 0) == ("NP", "NOUN.Nom.Sing", "before", "nsubj")
+    assert key_of(tree, 2) == ("NP", "N.many", "behind", "obj")
+
+
+def test_a_negator_that_a_treebank_marks_stays():
+    row = "{}\t{}\t_\t{}\t_\t{}\t{}\t{}\t_\t_"
+    texts = []
+    for noun, adverb, polarity in (("Hund", "nicht", "Polarity=Neg"), ("Kater", "oft", "Polarity=Pos")):
+        rows = [(1, noun, "NOUN", "Number=Sing", 2, "nsubj"), (2, "bellt", "VERB", "Tense=Pres", 0, "root"),
+                (3, adverb, "ADV", polarity, 2, "conj")]  # fmt: skip
+        texts.append("\n".join(row.format(*one) for one in rows) + "\n")
+    documents = [Parsed(str(n), "a", tuple(one.tree for one in read_conllu(text))) for n, text in enumerate(texts)]
+    pool = SubtreePool.from_trees(documents)
+    made = augment(pool, 9, np.random.default_rng(0), label="a", constraints=Constraints(fill=0.5))
+    made = {one.text for one in made}
+    assert made == {"Kater bellt nicht", "Hund bellt oft"}
+
+
+def test_no_text_of_a_class_is_an_original_of_another():
+    rows = [("a", "dog", "ran"), ("a", "cat", "sat"), ("b", "dog", "sat"), ("b", "cow", "lay")]
+    documents = [Parsed(str(n), label, tuple(read_trees(f"(S (NP (NN {one})) (VP (VBD {did})))")))
+                 for n, (label, one, did) in enumerate(rows)]  # fmt: skip
+    new = augment(SubtreePool.from_trees(documents), 5, np.random.default_rng(0), label="a",
+                  constraints=Constraints(margin=None))  # fmt: skip
+    assert [one.text for one in new] == ["Cat ran"]
 
 
 def test_negators_stay_and_nothing_replaces_them():
@@ -101,7 +142,7 @@ def test_negators_stay_and_nothing_replaces_them():
 def test_a_text_that_another_class_explains_better_is_dropped():
     shared = "(S (NP (DT the) (NN {})) (VP (VBD {})))"
     rows = [("a", "dog", "ran"), ("a", "dog", "sat"), ("a", "cat", "ran")]
-    rows += [("b", "cat", "sat"), ("b", "cat", "slept"), ("b", "cow", "sat"), ("b", "cat", "lay")]
+    rows += [("b", "cat", "slept"), ("b", "cow", "sat"), ("b", "cat", "lay"), ("b", "hen", "sat")]
     documents = [Parsed(str(n), label, tuple(read_trees(shared.format(*w)))) for n, (label, *w) in enumerate(rows)]
     pool = SubtreePool.from_trees(documents)
     rng = np.random.default_rng(0)
@@ -163,6 +204,7 @@ def _write_docs(path, n=6):
     for place, (label, brackets) in enumerate(sentences_of(n)):
         rows.append({"id": f"d{place}", "text": " ".join(read_trees(brackets)[0].words), "label": label,
                      "tree": brackets})  # fmt: skip
+    rows[0]["text"] = "something else"
     rows.append({"id": "broken", "text": "x", "label": "praise", "tree": "(S (NN"})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -173,7 +215,11 @@ def test_the_verb_writes_texts_with_their_provenance(tmp_path):
     done = CliRunner().invoke(app, [*arguments, "--json", "-q"], catch_exceptions=False)
     report = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert any("not readable" in warning for warning in report["warnings"])
+    assert [warning for warning in report["warnings"] if "documents" in warning] == [
+        "1 documents whose tree is not readable",
+        "1 documents whose trees have other words than the text",
+    ]
+    assert any("broken: bracketed tree, line 1" in warning for warning in report["warnings"])
     train = tables.read(tmp_path / "more" / "train.jsonl").to_pylist()
     validation = tables.read(tmp_path / "more" / "validation.jsonl").to_pylist()
     assert [row["id"] for row in validation] == [*(f"d{n}" for n in range(18)), "broken"]
@@ -193,7 +239,9 @@ def test_the_verb_writes_texts_with_their_provenance(tmp_path):
         (["--label", "lable"], "no column 'lable'"),
         (["--parser", "column:tre"], "Did you mean 'tree'"),
         (["--parser", "column"], "half a name"),
+        (["--parser", "colum:tree"], "Did you mean 'column'"),
         (["--margin", "much"], "need a number of nats"),
+        (["--share", "1.5"], "more than 0 and less than 1"),
         (["--strategy", "train-vall"], "Did you mean 'train-val'"),
     ],
 )
@@ -210,3 +258,17 @@ def test_a_function_may_be_the_parser():
     parse = open_parser(lambda text: f"(S (NN {text}))")
     assert parse({"text": "dog"})[0].words == ["dog"]
     assert margin_of("none") is None
+    with pytest.raises(ValueError, match="gave NoneType"):
+        open_parser(lambda text: None)({"text": "dog"})
+
+
+def test_what_spacy_parsed_becomes_trees_without_its_white_space():
+    """Tokens as spaCy has them: "Dogs bark  now ." with white space, on which "now" wrongly hangs."""
+    words = [("Dogs", "NOUN", "NNS", 1, "nsubj"), ("bark", "VERB", "VBP", 1, "ROOT"), (" ", "SPACE", "_SP", 1, "dep"),
+             ("now", "ADV", "RB", 2, "advmod"), (".", "PUNCT", ".", 1, "punct")]  # fmt: skip
+    tokens = [SimpleNamespace(i=i, text=text, pos_=pos, tag_=tag, morph="", dep_=dep)
+              for i, (text, pos, tag, _, dep) in enumerate(words)]  # fmt: skip
+    for token, (*_, head, _) in zip(tokens, words, strict=True):
+        token.head = tokens[head]
+    tree = next(read_conllu(conllu_of([tokens]))).tree
+    assert str(tree) == "(S (NP (NNS Dogs)) (VBP bark) (RB now) (. .))"

@@ -6,7 +6,7 @@ import pytest
 
 from tokenry.cli import app
 from tokenry.core.tables import read
-from tokenry.corpora.choices import amount, choice_of, cuts_of, weights_of
+from tokenry.corpora.choices import amount, choice_of, counts_of, cuts_of, weights_of
 from tokenry.corpora.presets import preset
 
 
@@ -25,11 +25,19 @@ def test_what_is_no_amount_is_refused(text):
 
 def test_weights_are_read_and_mistakes_named():
     assert weights_of("web=2, books=1") == {"web": 2, "books": 1}
-    for text in ("web", "web=", "=2", "web=x"):
+    assert weights_of("web=3B,books=1.5k,code=0,wiki=1e-3") == {"web": 3e9, "books": 1500, "code": 0, "wiki": 1e-3}
+    for text in ("web", "web=", "=2", "web=x", "web=M", "web=-5M"):
         with pytest.raises(ValueError, match="is no weight"):
             weights_of(text)
     with pytest.raises(ValueError, match="two weights"):
         weights_of("a=1,a=2")
+
+
+def test_counts_are_whole_and_above_none():
+    assert counts_of("64, 32,16") == (64, 32, 16)
+    for text in ("", "64,", "8.5", "0", "-1", "a", "1e3"):
+        with pytest.raises(ValueError, match="no counts"):
+            counts_of(text)
 
 
 def test_rules_are_their_own_names():

@@ -40,6 +40,15 @@ def test_auc_and_its_interval_are_those_of_the_literature():
     assert inside >= 174
 
 
+def test_an_area_without_a_pair_out_of_order_is_not_certain():
+    perfect = auc([3, 4, 5, 0, 1, 2], [1, 1, 1, 0, 0, 0])
+    assert (perfect.value, perfect.high) == (1, 1)
+    # (1 - A)^2 = z^2 A (1 - A) (1 + 2 ((1 - A) / (2 - A) + A / (1 + A))) / 9, solved by bisection.
+    assert perfect.low == pytest.approx(0.50102, abs=1e-4)
+    alike = auc([1, 1, 1, 1], [1, 1, 0, 0])
+    assert alike.low < 0.2 < alike.value < 0.8 < alike.high
+
+
 @pytest.mark.parametrize("text", ["canvas court w1 w1 canvas", "w3", "", "oil oil oil oil"])
 def test_contributions_sum_to_the_logits(text):
     spans, moved = contributions(trained(), text)
@@ -93,6 +102,24 @@ def test_copies_of_a_text_are_on_one_side(tmp_path):
     )  # fmt: skip
     assert made.report.facts["trained on"] % 3 == made.report.facts["tested on"] % 3 == 0
     assert made.report.facts["trained on"] + made.report.facts["tested on"] == 600
+
+
+def test_a_limit_takes_a_sample_whatever_the_order_and_texts_of_two_classes_are_warned_of(tmp_path):
+    texts = [f"w{n} w{n % 7}" for n in range(3000)]
+    classes = {"a": texts, "b": [f"{text} b" for text in texts]}
+    made, turned = (
+        train_classifier({name: rows[::way] for name, rows in classes.items()}, limit=300, buckets=512, epochs=1)
+        for way in (1, -1)
+    )
+    assert made.report.facts["trained on"] + made.report.facts["tested on"] == 600
+    assert made.report.facts["trained on"] == turned.report.facts["trained on"]
+    assert made.report.facts["tested on"] > 30  # 60 expected: the sample is not what is held out
+    assert not made.report.warnings
+    both = train_classifier({"a": texts[:40], "b": texts[30:80]}, buckets=512)
+    assert any("10 texts stand in more than one class" in said for said in both.report.warnings)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        train_classifier({"a": 3, "b": 4}, tmp_path / "there")  # before anything is read
 
 
 def test_what_was_typed_is_read_or_refused():

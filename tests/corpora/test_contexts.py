@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenry.core.hashing import stable_hash
-from tokenry.corpora.context_lexicon import hits, naive_match, open_lexicon, pronouns
+from tokenry.corpora.context_lexicon import hits, open_lexicon, pronouns
 from tokenry.corpora.context_scorers import open_scorer
 from tokenry.corpora.contexts import benjamini_hochberg, contexts, relative_change, welch
 from tokenry.corpora.embedded import EmbeddedEngine
 
 ENGINE = EmbeddedEngine(workers=1)
 GROUPS = ["female", "male", "Christian", "Muslim", "Asian", "gay", "German", "young"]
-VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
+# Steps of 1/64: scipy's variances lose their precision where values are nearly equal.
+VALUES = st.lists(st.integers(0, 64).map(lambda n: n / 64), min_size=2, max_size=30)
 
 
 def toxic(texts):
@@ -33,6 +34,16 @@ def world(tmp_path, name, *, rates, counts, salt):
     path = tmp_path / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def naive_match(sentence, owners):
+    """The longest form in a sentence by looking for every one at every place; of equally long ones the first."""
+    found = [
+        (-len(form), at, form) for form in owners for at in range(len(sentence))
+        if sentence.startswith(form, at) and not sentence[:at][-1:].isalnum()
+        and not sentence[at + len(form) :][:1].isalnum()
+    ]  # fmt: skip
+    return min(found)[2] if found else ""
 
 
 @given(st.text(alphabet="aAb -_.é1", max_size=24))
@@ -76,14 +87,42 @@ def test_lexicons_of_holistic_bias_are_read(tmp_path):
 def test_pronouns_are_found_in_lower_case_too():
     assert pronouns("I’m here, and SHE_too.") == ["she", "first person", "third person"]
     assert pronouns("Theyre items") == []
+    assert pronouns("Hélas, la thé") == []  # an accent is no end of a word
+
+
+def test_a_document_counts_for_every_axis_it_names():
+    import pyarrow as pa
+
+    from tokenry.corpora.contexts import context_batch
+
+    texts = ["An African American and a gay man met.", "Nobody.", None]
+    batch = pa.RecordBatch.from_pydict({"id": ["a", "b", "c"], "text": pa.array(texts, pa.string())})
+    made = context_batch(batch, lexicon=open_lexicon())
+    # The sentence goes to the longest descriptor alone; "American" inside it is no nationality.
+    assert [[one["descriptor"] for one in row] for row in made.column("sentences").to_pylist()] == [
+        ["African American"], [], []
+    ]  # fmt: skip
+    assert made.column("axes").to_pylist() == [["gender_and_sex", "race_ethnicity", "sexual_orientation"], [], []]
+
+
+def test_lexicons_that_are_broken_are_refused(tmp_path):
+    for name, data, said in [("a.toml", b"x = [", "cannot be read"), ("b.json", b"{", "cannot be read"),
+                             ("c.json", b"caf\xe9", "not UTF-8"), ("d.json", b"[1]", "need axis"),
+                             ("e.json", b'{"a": [1]}', "need descriptors as strings"), ("f.toml", b"", "names nothing"),
+                             ("g.json", b"[" * 9000 + b"]" * 9000, "cannot be read")]:  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=said):
+            open_lexicon(tmp_path / name)
 
 
 @given(VALUES, VALUES)
 def test_welch_is_that_of_scipy(first, second):
     from scipy import stats
 
-    if np.ptp(first) + np.ptp(second) < 1e-3:
-        return  # scipy loses its precision there
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        alike = welch(np.array(first[:1] * 2), np.array(second[:1] * 2))
+        assert alike.p == float(first[0] == second[0])  # nothing varies: there is no test
+        return
     mine = welch(np.array(first), np.array(second))
     theirs = stats.ttest_ind(first, second, equal_var=False)
     assert np.allclose([mine.t, mine.p, mine.df], [theirs.statistic, theirs.pvalue, theirs.df])
@@ -186,6 +225,31 @@ def test_a_linear_classifier_scores(tmp_path):
     LinearClassifier.train(texts, ["toxic", "toxic", "clean", "clean"] * 10, epochs=20, rate=0.5).save(tmp_path / "c")
     low, high = open_scorer(f"linear:{tmp_path / 'c'}:toxic")(["kind man", "vile man"])
     assert low < 0.5 < high
+
+
+@pytest.mark.slow  # imports torch and transformers
+def test_a_classifier_of_transformers_reads_all_of_a_long_sentence(tmp_path):
+    torch = pytest.importorskip("torch")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "kind", "vile"]
+    inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+                        max_position_embeddings=10, id2label={0: "neutral", 1: "toxic"})  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    scorer = open_scorer(f"hf:{tmp_path}")
+    assert scorer.name == f"hf:{tmp_path}:toxic"
+    kind, vile = "kind " * 8, "vile " * 8  # windows of eight tokens
+    alone = scorer([kind, vile])
+    assert alone[0] != alone[1]
+    assert np.allclose(scorer([kind + vile, vile]), [alone.mean(), alone[1]])
+    assert np.allclose(open_scorer(f"hf:{tmp_path}:neutral")([kind]), 1 - alone[0])
+    with pytest.raises(ValueError, match="has no label 'rude'"):
+        open_scorer(f"hf:{tmp_path}:rude")
 
 
 def test_the_verb_prints_and_saves(tmp_path, capsys):

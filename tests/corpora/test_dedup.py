@@ -1,6 +1,7 @@
 """Duplicates are found as often as the theory says, named after the one that is kept, and nothing else is."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -137,6 +138,17 @@ def test_a_new_corpus_is_compared_with_the_index_of_an_earlier_one(tmp_path):
     with pytest.raises(ValueError, match="made with other settings"):
         dedup(tmp_path / "2.jsonl", tmp_path / "x", settings=Settings(seed=1), engine=ENGINE,
               against=[earlier.index.folder])  # fmt: skip
+
+
+def test_hashes_of_other_documents_are_not_taken_for_those_of_these(tmp_path):
+    docs = write(tmp_path / "d.jsonl", [{"id": "a", "text": "one two"}, {"id": "b", "text": "one two"}])
+    made = dedup(docs, tmp_path / "o", settings=Settings("exact"), engine=ENGINE)
+    shutil.rmtree(made.decisions.folder)
+    assert found(dedup(docs, tmp_path / "o", settings=Settings("exact"), engine=ENGINE), "exact")["b"] == "a"
+    shutil.rmtree(made.decisions.folder)
+    write(docs, [{"id": "a", "text": "one two"}, {"id": "b", "text": "another"}])
+    with pytest.raises(ValueError, match=r"o\.index is there already and was made from other documents"):
+        dedup(docs, tmp_path / "o", settings=Settings("exact"), engine=ENGINE)
 
 
 def test_texts_without_spaces_are_compared_by_their_characters(tmp_path):

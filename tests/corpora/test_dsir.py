@@ -91,7 +91,7 @@ def test_documents_without_text_have_no_weight_and_no_documents_keep_the_columns
     assert table["dsir.log_weight"][1].as_py() == 0
     assert table["dsir.log_weight_per_ngram"][1].as_py() is None
     assert score(batch([]), found).schema == table.schema
-    assert table.schema.field("dsir.log_weight").metadata[b"version"].decode() == found.fingerprint()
+    assert table.schema.field("dsir.log_weight").metadata[b"version"].decode() == found.fingerprint
 
 
 def test_choosing_by_weight_brings_the_planted_target_and_comes_nearer_to_it():
@@ -127,12 +127,12 @@ def test_estimates_come_back_from_their_folder_and_a_cut_file_is_refused(tmp_pat
     found = weights(TARGET, RAW, buckets=64)
     found.save(tmp_path / "w")
     again = Weights.load(tmp_path / "w")
-    assert again.fingerprint() == found.fingerprint()
+    assert again.fingerprint == found.fingerprint
     np.testing.assert_array_equal(again.of(pa.array(RAW))[0], found.of(pa.array(RAW))[0])
     np.save(tmp_path / "w/counts.npy", np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="cut or of another run"):
         Weights.load(tmp_path / "w")
-    with pytest.raises(FileNotFoundError, match="utility dsir"):
+    with pytest.raises(FileNotFoundError, match="utility --method dsir"):
         Weights.load(tmp_path)
 
 

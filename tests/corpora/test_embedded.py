@@ -111,13 +111,24 @@ def test_broken_rows_are_named_or_counted(tmp_path):
     engine = EmbeddedEngine(workers=1)
     with pytest.raises(ValueError, match=r"1\.jsonl, line 51"):
         engine.map(source, lengths, tmp_path / "out", key="k")
-    mapped = engine.map(source, lengths, tmp_path / "passed", key="k", reading=Reading(skip_bad=True))
+    with pytest.warns(UserWarning, match=r"1 bad row passed over; the first: .*1\.jsonl, line 51"):
+        mapped = engine.map(source, lengths, tmp_path / "passed", key="k", reading=Reading(skip_bad=True))
     assert (mapped.n_in, mapped.n_bad) == (100, 1)
+    assert mapped.losses == {"broken rows": 1}
 
 
 def test_the_setup_reaches_the_function(tmp_path):
     mapped = EmbeddedEngine(workers=1).map(corpus(tmp_path / "in"), with_state, tmp_path / "out", key="k", setup=seven)
     assert set(pq.read_table(mapped.parts[0]).column("n").to_pylist()) == {7}
+
+
+def no_model():
+    raise FileNotFoundError("no model at nowhere")
+
+
+def test_what_fails_in_the_setup_of_a_worker_is_told_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model at nowhere"):
+        EmbeddedEngine(workers=2).map(corpus(tmp_path / "in"), with_state, tmp_path / "out", key="k", setup=no_model)
 
 
 def test_an_existing_folder_is_never_overwritten(tmp_path):

@@ -1,6 +1,10 @@
 """Engines keep their laws, whatever the corpus, and name what is wrong."""
 
+import functools
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +78,32 @@ def test_wrong_columns_and_aggregates_are_named(tmp_path):
         engine.join(files, files, tmp_path / "j.parquet", on="id", how="outer")
     with pytest.raises(ValueError, match="no column 'm' in"):
         engine.join(files, files, tmp_path / "j.parquet", on="m")
+
+
+def fails_without(batch, marker):
+    from tokenry.corpora.engine import _lengths
+
+    if not marker.exists():
+        raise ConnectionError("the store is away")
+    return _lengths(batch)
+
+
+@pytest.mark.slow  # starts Daft twice
+def test_daft_goes_on_after_a_failure(tmp_path, monkeypatch):
+    pytest.importorskip("daft")
+    here = [str(Path(__file__).parent), *filter(None, sys.path)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(here))  # its workers must find `fails_without`
+    marker = tmp_path / "up"
+    work = functools.partial(fails_without, marker=marker)
+    source, engine = corpus(tmp_path / "in"), open_engine("daft", workers=1)
+    with pytest.raises(RuntimeError, match="the store is away"):
+        engine.map(source, work, tmp_path / "out", key="k")
+    marker.touch()
+    assert engine.map(source, work, tmp_path / "out", key="k").n_out == 600
+
+
+def test_a_module_that_workers_lack_is_named_however_often_it_was_quoted():
+    from tokenry.corpora.engine_daft import _sentence
+
+    error = RuntimeError("['(\\\"No module named \\\\\\'seen.here\\\\\\'\\\")']")
+    assert _sentence(error, None).startswith("the workers have no module 'seen.here'. Install it")

@@ -3,30 +3,54 @@
 import http.server
 import itertools
 import threading
-import time
 from datetime import date
 
 import pytest
 
+from tokenry.corpora import filing_download
 from tokenry.corpora.filing_download import download_filings, listed_filings
 
 PATHS = [f"edgar/data/12/00000{n}.txt" for n in range(4)]
 
 
+class Clock:
+    """Time that passes only where somebody sleeps: the pace is held exactly, however busy the machine is."""
+
+    def __init__(self):
+        self.now, self.waits = 100.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.waits.append(seconds)
+        self.now += seconds
+
+
 @pytest.fixture
-def server():
+def clock(monkeypatch):
+    one = Clock()
+    monkeypatch.setattr(filing_download, "time", one)
+    return one
+
+
+@pytest.fixture
+def server(clock):
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append((time.monotonic(), self.path, self.headers["User-Agent"]))
+            asked.append((clock.now, self.path, self.headers["User-Agent"]))
             busy = self.path.endswith("1.txt") and sum(path == self.path for _, path, _ in asked) == 1
             code = 503 if busy else 404 if self.path.endswith("3.txt") else 200
             self.send_response(code)
             if busy:
                 self.send_header("Retry-After", "7")
+            cut = self.path.endswith("cut.txt") and sum(path == self.path for _, path, _ in asked) <= 2
+            self.send_header("Content-Length", "6" if code == 200 else "0")
             self.end_headers()
-            self.wfile.write(b"filing")
+            if code == 200:
+                self.wfile.write(b"fil" if cut else b"filing")
 
         def log_message(self, *_):
             pass
@@ -38,26 +62,28 @@ def server():
     one.server_close()
 
 
-def test_requests_are_declared_spaced_and_made_once(server, tmp_path):
+def test_requests_are_declared_spaced_and_made_once(server, clock, tmp_path):
     base, asked = server
-    waits = []
-
-    def sleep(seconds):
-        waits.append(seconds)
-        time.sleep(min(seconds, 0.2))
-
-    options = {"user_agent": "Example Research jane@example.org", "per_second": 10, "base": base, "sleep": sleep}
+    options = {"user_agent": "Example Research jane@example.org", "per_second": 10, "base": base, "sleep": clock.sleep}
     made = download_filings(PATHS, tmp_path, **options)
     assert made == [tmp_path / path for path in PATHS[:3]]
     assert all(one.read_bytes() == b"filing" for one in made)
     assert {agent for _, _, agent in asked} == {"Example Research jane@example.org"}
     times = [at for at, _, _ in asked]
-    # A tenth of a second lies between two requests; 5 ms are left to the server's own clock.
     assert len(times) == 5
-    assert min(later - at for at, later in itertools.pairwise(times)) > 0.095
-    assert 7.0 in waits  # as the busy server asked
+    assert min(later - at for at, later in itertools.pairwise(times)) >= 0.1 - 1e-9
+    assert 7.0 in clock.waits  # as the busy server asked
     download_filings(PATHS[:3], tmp_path, **options)
     assert len(asked) == 5
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again_and_never_kept(server, clock, tmp_path):
+    base, asked = server
+    path = "edgar/data/12/cut.txt"
+    options = {"user_agent": "Jane jane@example.org", "base": base, "sleep": clock.sleep}
+    (made,) = download_filings([path], tmp_path, **options)
+    assert made.read_bytes() == b"filing"
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 """Filings in the container format come out as exact text with dates and types; what is left out is counted."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import tarfile
 from datetime import UTC, date, datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filing_worlds import container, document, html_page, paragraph, plain_page, thirty, uuencoded
@@ -37,7 +42,7 @@ def test_thirty_filings_come_out_as_the_exact_text(folder, tmp_path):
     counts = made.passed.counts
     assert (counts["image"], counts["xbrl"], counts["pdf"]) == (10, 10, 6)
     assert (counts["no filing"], counts["nearly empty"], counts["cut short (what is there is kept)"]) == (1, 1, 1)
-    assert "no filing\t1\td5.txt" in (tmp_path / "docs" / "passed.tsv").read_text()
+    assert "no filing\t1\tTrue\td5.txt" in (tmp_path / "docs" / "passed.tsv").read_text()
 
 
 def test_a_row_says_when_and_by_whom_it_was_filed(folder):
@@ -114,7 +119,7 @@ def test_the_verb_removes_duplicates_and_counts_by_form_and_year(tmp_path, capsy
     legal = "This report holds forward looking statements that are subject to risks which we cannot foresee today."
     for n in range(6):
         html = f"<html><body><p>{legal}</p><p>{paragraph(200 + min(n, 4), 6)}</p></body></html>"
-        data = container([document(html)], accession=f"e-{n}", filed=f"20{15 + n % 3}0301")
+        data = container([document(html)], accession=f"e-{n}", filed=f"20{15 + (5 - n) % 3}0301")
         (tmp_path / f"{n}.txt").write_bytes(data)
     with pytest.raises(SystemExit) as end:
         main(["corpus", "filings", str(tmp_path), "--forms", "10-K", "--from", "2015-01-01", "--out",
@@ -124,10 +129,122 @@ def test_the_verb_removes_duplicates_and_counts_by_form_and_year(tmp_path, capsy
     facts = json.loads(capsys.readouterr().out)["facts"]
     assert facts["documents"] == 6
     assert facts["documents_kept"] == 5
-    assert facts["paragraphs_repeated"] == 6
+    assert facts["paragraphs_repeated"] == 4
+    assert facts["documents_of_boilerplate_only"] == 0
     rows = [row for part in sorted((tmp_path / "docs").glob("*.parquet")) for row in pq.read_table(part).to_pylist()]
     assert [legal in row["text"] for row in rows] == [True, False, False, False, False]
     assert all(paragraph(200 + n, 6) in row["text"] for n, row in enumerate(rows))
+    # Of the two equal ones the file that was accepted first stays, not the one whose name comes first.
+    assert [row["accession"] for row in rows] == ["e-0", "e-1", "e-2", "e-3", "e-5"]
+
+
+def test_boilerplate_goes_alone_too_and_the_work_goes_on_from_the_clean_documents(tmp_path, monkeypatch):
+    legal = "This report holds forward looking statements that are subject to risks which we cannot foresee today."
+    edgar = tmp_path / "edgar"
+    edgar.mkdir()
+    for n in range(3):
+        own = paragraph(300 + n, 6) if n < 2 else ""
+        body = f"<html><body><p>Item 1. Business</p><p>{legal} {legal}</p><p>{own}</p></body></html>"
+        (edgar / f"{n}.txt").write_bytes(container([document(body)], accession=f"f-{n}"))
+
+    def fails(*_, **__):
+        raise OSError("pulled out")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tokenry.corpora.dedup_paragraphs.dedup_paragraphs", fails)
+        with pytest.raises(OSError, match="pulled out"):
+            filing_corpus(edgar, tmp_path / "docs", boilerplate=True, engine=ENGINE)
+    made_at = (tmp_path / "docs.steps" / "clean" / "manifest.json").stat().st_mtime_ns
+    report = filing_corpus(edgar, tmp_path / "docs", boilerplate=True, engine=ENGINE)
+    assert (tmp_path / "docs.steps" / "clean" / "manifest.json").stat().st_mtime_ns == made_at
+    assert report.facts["paragraphs_repeated"] == 4  # two of the legal ones; two headings, which stay all the same
+    assert report.facts["documents_kept"] == 3
+    rows = [row for part in sorted((tmp_path / "docs").glob("*.parquet")) for row in pq.read_table(part).to_pylist()]
+    assert [legal in row["text"] for row in rows] == [True, False, False]
+    # The spans of the Items are those of the text as it is now.
+    assert [(one["item"], row["text"][one["start"] : one["end"]]) for row in rows for one in row["items"]] == [
+        ("1", row["text"]) for row in rows
+    ]
+    (edgar / "3.txt").write_bytes(container([document(paragraph(5, 9))]))
+    (tmp_path / "docs.steps").rename(tmp_path / "other.steps")
+    with pytest.raises(FileExistsError, match="clean exists already"):  # other files: not taken for the same work
+        filing_corpus(edgar, tmp_path / "other", boilerplate=True, engine=ENGINE)
+
+
+def tarred(members):
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            if data is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            info.size = len(data or b"")
+            archive.addfile(info, io.BytesIO(data or b""))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"])
+def test_a_days_archive_is_read_member_by_member(suffix, tmp_path, monkeypatch):
+    pack = {".tar": bytes, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst": lambda data: pa.compress(
+        data, codec="zstd", asbytes=True)}.get(suffix.replace(".tar.", "."), gzip.compress)  # fmt: skip
+    one, two = (container([document(paragraph(n, 40))], accession=f"t-{n}") for n in (1, 2))
+    monkeypatch.setattr("tokenry.corpora.filings.MOST_BYTES", 10**6)
+    plain = tarred([("../../one.nc", one), ("/etc/link", None), ("bomb.nc", b" " * 10**6 + b"x"),
+                    ("note.txt", b"hello"), ("two.nc", two)])  # fmt: skip
+    (tmp_path / f"day{suffix}").write_bytes(pack(plain))
+    passed = Passed()
+    rows = list(read_filing(tmp_path / f"day{suffix}", passed))
+    assert [(row["id"], row["file"]) for row in rows] == [
+        ("t-1/main.htm", f"day{suffix}/../../one.nc"), ("t-2/main.htm", f"day{suffix}/two.nc")
+    ]  # fmt: skip
+    assert dict(passed.counts) == {"no file (a link or device)": 1, "too large": 1, "no filing": 1}
+    assert passed.n_seen == len(rows) + passed.n_left_out
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"day{suffix}"]
+    # Cut inside the last member: what stands before it is read, and the damage is told.
+    (tmp_path / f"day{suffix}").write_bytes(plain[: plain.index(two) + 100] if suffix == ".tar" else pack(plain)[:-40])
+    passed = Passed()
+    found = [row["id"] for row in read_filing(tmp_path / f"day{suffix}", passed)]
+    assert found[:1] == ["t-1/main.htm"] or suffix == ".tar.bz2"  # bzip2 gives nothing of a block that is cut
+    assert passed.kept
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
+def test_packed_files_that_end_early_or_never_are_told(suffix, tmp_path, monkeypatch):
+    pack = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
+            ".zst": lambda data: pa.compress(data, codec="zstd", asbytes=True)}[suffix]  # fmt: skip
+    data = container([document(paragraph(1, 40))])
+    (tmp_path / f"a.txt{suffix}").write_bytes(pack(data))
+    passed = Passed()
+    assert [row["is_whole"] for row in read_filing(tmp_path / f"a.txt{suffix}", passed)] == [True]
+    assert not passed.counts
+    (tmp_path / f"a.txt{suffix}").write_bytes(pack(data)[:-12])
+    passed = Passed()
+    rows = list(read_filing(tmp_path / f"a.txt{suffix}", passed))
+    assert not any(row["is_whole"] for row in rows)
+    assert sum(passed.counts.values()) >= 1
+    monkeypatch.setattr("tokenry.corpora.filings.MOST_BYTES", 10**5)
+    (tmp_path / f"b.txt{suffix}").write_bytes(pack(b" " * 10**7))
+    passed = Passed()
+    assert not list(read_filing(tmp_path / f"b.txt{suffix}", passed))
+    assert dict(passed.counts) == {"too large": 1}
+
+
+def test_hostile_bytes_are_counted_or_cleaned(tmp_path):
+    broken = b"\xff\xfe\xc3(" + paragraph(3, 40).encode()
+    for name, data in {"empty": b"", "zip": b"PK\x03\x04" + bytes(50), "nul": container([document("a\0" * 500)]),
+                       "spaces": container([document("x")]).replace(b"COUNT:", b"COUNT:x" + b" " * 500_000),
+                       "broken": container([document(broken)])}.items():  # fmt: skip
+        passed = Passed()
+        (tmp_path / f"{name}.txt").write_bytes(data)
+        rows = list(read_filing(tmp_path / f"{name}.txt", passed))
+        assert passed.n_seen == len(rows) + passed.n_left_out == 1, name
+
+
+def test_items_that_are_not_there_are_counted(folder):
+    passed = Passed()
+    wanted = Wanted(by_item=True, items=("9B",))
+    assert not list(read_filing(folder / "a0.txt", passed, wanted=wanted))
+    assert passed.counts["none of the Items that are asked for"] == 1
 
 
 def test_the_report_adds_up(folder, tmp_path):
@@ -156,3 +273,13 @@ def test_old_pages_are_the_same_with_any_width(tmp_path):
     assert row["text"] == text
     assert row["n_tables"] == 2
     assert row["n_furniture"] == 2
+
+
+def test_a_table_without_an_end_does_not_take_the_rest_of_the_filing(tmp_path):
+    rows = "Sales   1,234   1,100\nCosts     999     870\nTotal   2,233   1,970\n"
+    tables = [f"<TABLE>\n{rows}", f"<TABLE>\n{rows}</TABLE>", f"<TABLE>\n{rows * 40}"]
+    body = "\n\n".join(f"{paragraph(n)}\n\n{table}" for n, table in enumerate(tables)) + f"\n{paragraph(3)}\n"
+    (tmp_path / "x.txt").write_bytes(container([document(body, filename="")]))
+    row = next(read_filing(tmp_path / "x.txt", Passed()))
+    assert all(paragraph(n) in row["text"] for n in range(4))
+    assert "1,100" not in row["text"]

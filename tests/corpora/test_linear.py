@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tokenry.core.hashing import mix
 from tokenry.corpora.embedded import EmbeddedEngine
-from tokenry.corpora.linear import WORDS, Features, LinearClassifier, columns_of, family, score, signal_name
+from tokenry.corpora.learned import linear_family
+from tokenry.corpora.linear import WORDS, Features, LinearClassifier, columns_of, score, signal_name
 from tokenry.corpora.prepared import Prepared
 
 COMMON = [f"w{number}" for number in range(200)]
@@ -216,7 +217,7 @@ def test_an_engine_scores_a_corpus_and_a_family_gives_the_same(tmp_path):
     expected = trained().probabilities(texts)[:, 0]
     assert table.column("quality.art").to_pylist() == [*expected, None]
     assert table.schema.field("quality.art").metadata[b"version"].decode() == trained().fingerprint
-    beside = score_corpus(tmp_path / "d.jsonl", ["ccnet", family(folder, positive="art")], tmp_path / "both",
+    beside = score_corpus(tmp_path / "d.jsonl", ["ccnet", linear_family(folder, positive="art")], tmp_path / "both",
                           engine=EmbeddedEngine(workers=1))  # fmt: skip
     assert pq.read_table(beside.parts[0]).column("quality.art").to_pylist() == [*expected, None]
     none = pa.RecordBatch.from_pylist([], pa.schema([("id", pa.string()), ("text", pa.string())]))

@@ -132,7 +132,14 @@ def test_losses_by_the_verb_go_on_with_another_model(tmp_path):
         read_losses(tmp_path / "losses", ["twe"])
     with pytest.raises(FileNotFoundError, match="corpus losses"):
         read_losses(tmp_path)
-    with pytest.raises(ValueError, match="other models or settings"):
+    refused = pytest.raises(ValueError, match="other documents, models or settings")
+    with refused:
         document_losses(docs, {"one": tmp_path / "m0"}, tmp_path / "losses", windows=Windows(context=8))
+    (tmp_path / "m0" / "model.safetensors").write_bytes((tmp_path / "m1" / "model.safetensors").read_bytes())
+    with refused:  # a model that was trained further in the same folder
+        document_losses(docs, {"one": tmp_path / "m0"}, tmp_path / "losses")
+    docs.write_text(docs.read_text().replace("dog", "cat"))
+    with refused:  # documents of the same size
+        document_losses(docs, {"two": tmp_path / "m1"}, tmp_path / "losses")
     with pytest.raises(ValueError, match="lower case"):
         document_losses(docs, {"One": tmp_path / "m0"}, tmp_path / "x")

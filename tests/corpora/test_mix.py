@@ -1,7 +1,10 @@
 """A mixture has the shares that were asked for, within a document, and the order of its seed."""
 
+import functools
 import itertools
 import json
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,3 +113,93 @@ def test_the_verb_mixes_evenly(sources, tmp_path, capsys):
     rows = json.loads(capsys.readouterr().out)["tables"]["sources"]
     assert pa.table(rows if isinstance(rows, dict) else {"rows": rows}).num_rows
     assert abs(shares(read(tmp_path / "o"))["web"] - 0.5) < 0.03
+
+
+def interrupted(engine_class, monkeypatch, *, at):
+    """Whatever the engine does for the `at`-th time (a part, or the sort) is cut off like a Ctrl-C, once."""
+    import tokenry.corpora.embedded as embedded
+
+    calls = []
+
+    def cut(function):
+        @functools.wraps(function)
+        def run(*arguments, **options):
+            calls.append(function.__name__)
+            if len(calls) == at:
+                raise KeyboardInterrupt
+            return function(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(embedded, "run_unit", cut(embedded.run_unit))
+    monkeypatch.setattr(engine_class, "query", cut(engine_class.query))
+    return calls
+
+
+def in_parts(sources, tmp_path):
+    """The same sources in several files, so that a pass has parts."""
+    made = {}
+    for name, path in sources.items():
+        lines = path.read_text().splitlines(keepends=True)
+        made[name] = tmp_path / f"{name}.parts"
+        made[name].mkdir()
+        for part in range(3):
+            (made[name] / f"{part}.jsonl").write_text("".join(lines[part::3]))
+    return made
+
+
+# Two sources of three parts are measured, then drawn from (12 parts in all), then sorted.
+@pytest.mark.parametrize("at", [2, 5, 8, 12, 13])
+def test_a_mixture_that_was_cut_off_goes_on_with_the_same_command(sources, tmp_path, monkeypatch, at):
+    parts, proportions = in_parts(sources, tmp_path), Proportions(5_000, weights={"web": 3, "books": 1})
+    mix(parts, tmp_path / "whole", proportions=proportions, seed=3, engine=ENGINE)
+    with monkeypatch.context() as patch:
+        interrupted(EmbeddedEngine, patch, at=at)
+        with pytest.raises(KeyboardInterrupt):
+            mix(parts, tmp_path / "o", proportions=proportions, seed=3, engine=ENGINE)
+    assert not (tmp_path / "o").exists()
+    with monkeypatch.context() as patch:
+        calls = interrupted(EmbeddedEngine, patch, at=0)
+        mix(parts, tmp_path / "o", proportions=proportions, seed=3, engine=ENGINE)
+    assert len(calls) == 13 - (at - 1)  # nothing that was finished is done again
+    made, whole = (tmp_path / name / "documents.parquet" for name in ("o", "whole"))
+    assert made.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_after_an_interruption_other_settings_draw_anew(sources, tmp_path, monkeypatch):
+    parts = in_parts(sources, tmp_path)
+    with monkeypatch.context() as patch:
+        interrupted(EmbeddedEngine, patch, at=8)
+        with pytest.raises(KeyboardInterrupt):
+            mix(parts, tmp_path / "o", proportions=Proportions(5_000), seed=3, engine=ENGINE)
+    mix(parts, tmp_path / "o", proportions=Proportions(3_000), seed=4, engine=ENGINE)
+    mix(parts, tmp_path / "whole", proportions=Proportions(3_000), seed=4, engine=ENGINE)
+    made, whole = (tmp_path / name / "documents.parquet" for name in ("o", "whole"))
+    assert made.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow  # starts two processes that import Arrow and DuckDB, and kills the first
+def test_a_killed_mix_goes_on_by_the_verb(sources, tmp_path):
+    parts = in_parts(sources, tmp_path)
+    given = [part for name, path in parts.items() for part in ("--source", f"{name}={path}")]
+    typed = ["corpus", "mix", *given, "--budget", "5k", "--workers", "1", "-q", "--out"]
+    killer = (
+        "import os, signal, sys, tokenry.corpora.embedded as embedded\n"
+        "run, calls = embedded.run_unit, []\n"
+        "def killed(*arguments, **options):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 9:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return run(*arguments, **options)\n"
+        "embedded.run_unit = killed\n"
+        "from tokenry.cli import app\n"
+        "app(sys.argv[1:])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", killer, *typed, str(tmp_path / "o")], capture_output=True)
+    assert ended.returncode == -9
+    assert not (tmp_path / "o").exists()
+    for out in ("o", "whole"):
+        subprocess.run([sys.executable, "-m", "tokenry", *typed, str(tmp_path / out)], check=True, capture_output=True)
+    made, whole = (tmp_path / name / "documents.parquet" for name in ("o", "whole"))
+    assert made.read_bytes() == whole.read_bytes()

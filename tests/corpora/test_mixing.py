@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenry.corpora import mixing
-from tokenry.corpora.mixing import candidates, search_mixture
+from tokenry.corpora.mixing import search_mixture
+from tokenry.corpora.mixing_pool import candidates
 from tokenry.corpora.mixing_predictors import fit_gaussian_process
 
 SIZES = {"web": 400.0, "books": 100.0, "code": 50.0, "wiki": 50.0}
@@ -64,8 +65,8 @@ def test_a_search_keeps_its_laws():
 
 
 def test_later_rounds_look_where_it_is_promising_and_the_peak_is_found():
-    """On a smooth bowl without noise: the result must beat the best of as many random mixtures, in each of 5 seeds."""
-    for seed in range(5):
+    """On a smooth bowl without noise: the result must beat the best of as many random mixtures, in each of 3 seeds."""
+    for seed in range(3):
         found = search_mixture(peak, SIZES, search=Search(rounds=(16, 8, 4), pool=2000, seed=seed))
         by_round = [np.mean([run.score for run in found.runs if run.round == number]) for number in (1, 2, 3)]
         assert by_round[0] < by_round[1]
@@ -125,7 +126,7 @@ def test_an_interrupted_search_goes_on_and_trains_nothing_twice(tmp_path):
     file.write_text(file.read_text() + '{"number": 10, "rou')  # a line that was not written whole
     done, calls[:] = list(calls), []
     found = search_mixture(breaking, SIZES, search=search, runs=file)
-    assert len(calls) == 14 + 3 - 10
+    assert len(calls) == 14 + 2 * 3 - 10
     assert not set(calls) & set(done)
     whole = search_mixture(breaking.__globals__["peak"], SIZES, search=search)
     assert found.weights == whole.weights
@@ -149,6 +150,47 @@ def test_a_record_of_another_search_or_a_broken_line_is_refused(tmp_path):
     file.write_text("\n".join([*lines[:3], json.dumps(record), *lines[4:]]) + "\n")
     with pytest.raises(ValueError, match="other weights"):
         search_mixture(peak, SIZES, search=SMALL, runs=file)
+
+
+def test_a_file_that_is_no_record_is_left_as_it_is(tmp_path):
+    for text in ("my notes", '{"a": 1}\nmy notes', '{"format": 1, "search": "other"}\n{"number": 0, "rou'):
+        (tmp_path / "notes").write_text(text)
+        with pytest.raises(ValueError, match=r"no record|no run|another search"):
+            search_mixture(peak, SIZES, search=SMALL, runs=tmp_path / "notes")
+        assert (tmp_path / "notes").read_text() == text
+
+
+def test_the_result_and_the_luckiest_proxy_are_measured_again_with_the_same_seeds():
+    """Noise of one standard deviation: the best of 14 was lucky by about 1.7 of them, which a fresh mean is not."""
+    seeds = {}
+
+    def noisy(weights, seed):
+        seeds.setdefault(tuple(weights.values()), []).append(seed)
+        return peak(weights, seed) / 100 + np.random.default_rng(seed).normal()
+
+    found = search_mixture(noisy, SIZES, search=Search(rounds=(8, 4, 2), pool=500, average=50, repeats=25))
+    best = found.best_run
+    assert best.score == max(run.score for run in found.runs if run.round)
+    assert seeds[tuple(best.weights.values())] == [best.seed, *seeds[tuple(found.weights.values())]]
+    assert found.measured.n == found.best_again.n == 25
+    assert abs(found.best_again.value) < 4 / np.sqrt(25) + 0.01 < best.score
+    # The noise is that of the seed, so the difference is that of the mixtures.
+    assert found.measured.value - found.best_again.value == pytest.approx(
+        (peak(found.weights, 0) - peak(best.weights, 0)) / 100
+    )
+
+
+def test_what_is_missing_or_no_number_is_said_before_the_proxies_are_spent(monkeypatch):
+    from tokenry.core import choosing
+
+    calls = []
+    monkeypatch.setattr(choosing, "_is_installed", lambda module: False)
+    with pytest.raises(ImportError, match="mixing"):
+        search_mixture(lambda w, s: calls.append(s), SIZES, search=mixing.Search(rounds=(4,), pool=50))
+    assert not calls
+    with pytest.raises(ValueError, match="gave None"):
+        search_mixture(lambda w, s: calls.append(s), SIZES, search=SMALL)
+    assert len(calls) == 1
 
 
 def test_a_proxy_that_diverged_is_counted_and_left_out():

@@ -118,6 +118,15 @@ def test_a_sample_is_within_its_size_and_the_same_in_any_order():
     assert sampled(["é" * 100], most_bytes=21) == ["é" * 10]
 
 
+def test_one_long_text_does_not_become_the_sample():
+    texts = [f"text {n} " * 50 for n in range(4000)]  # 1.8 MB
+    long = [f"long {n} " * 10**5 for n in range(8)]  # 7 MB, whichever of them are taken
+    found = sampled([*texts, *long], most_bytes=2**20)
+    assert max(map(len, found)) <= 2**16
+    assert len(found) > 1000
+    assert 2**20 - 2**16 < sum(map(len, found)) <= 2**20
+
+
 def test_a_model_comes_back_from_its_folder_and_damage_is_named(tmp_path):
     model = ByteNgrams.train(["the cat"], order=3)
     model.save(tmp_path / "m", trained_on=["x"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenry.corpora.ngram_lm import ByteNgrams
-from tokenry.corpora.perplexity import differences, error_norm, open_models, open_ngrams, ranks_within, signals
+from tokenry.corpora.perplexity import error_norm, open_models, open_ngrams, ranks_within, signals
 
 
 def batch(texts):
@@ -83,14 +83,6 @@ def test_the_error_of_a_classifier_lies_between_0_and_the_root_of_2(rows):
     expected = np.where(labels < 0, np.nan, np.sqrt(2) * np.abs(1 - p[np.arange(len(p)), labels]))
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert np.nanmax(np.append(found, 0)) <= np.sqrt(2) + 1e-12
-
-
-def test_excess_loss_is_high_where_the_reference_knows_and_the_model_does_not():
-    learnt, worth, noise = (0.5, 0.4), (3.0, 0.5), (6.0, 5.9)
-    found = differences(*np.array([learnt, worth, noise]).T)
-    assert found.argmax() == 1
-    with pytest.raises(ValueError, match="same documents"):
-        differences(np.ones(2), np.ones(3))
 
 
 def test_labels_that_do_not_fit_are_refused():

@@ -66,6 +66,9 @@ def test_a_model_left_out_is_the_measure_of_the_others():
     losses = np.random.default_rng(0).random((20, 4))
     found = leave_one_out(losses, [1, 2, 3, 4])
     np.testing.assert_array_equal(found[1], predictive_strength(losses[:, [0, 2, 3]], [1, 3, 4]))
+    near = leave_one_out(losses[:, :3], [1, 2, 9], least_gap=5)
+    np.testing.assert_array_equal(np.isnan(near).all(axis=1), [False, False, True])
+    np.testing.assert_array_equal(near[0], predictive_strength(losses[:, 1:3], [2, 9]))
     with pytest.raises(ValueError, match="at least 3"):
         leave_one_out(losses[:, :2], [1, 2])
 

@@ -98,6 +98,10 @@ def test_short_documents_have_no_strength_and_strangers_are_refused(tmp_path):
     found = pq.read_table(made.sidecar.parts[0]).column("predictive.strength")
     lengths = [len(json.loads(line)["text"]) for line in docs.read_text().splitlines()]
     assert [value is None for value in found.to_pylist()] == [length < 260 for length in lengths]
+    with pytest.raises(FileExistsError, match="another --out"):
+        measure_strength(tmp_path / "losses", BENCHMARK, tmp_path / "out")
+    with pytest.raises(ValueError, match="lower --shortest"):
+        measure_strength(tmp_path / "losses", BENCHMARK, tmp_path / "out3", pairs=Pairs(shortest=10_000))
     with pytest.raises(ValueError, match="no losses of 'm9'"):
         measure_strength(tmp_path / "losses", {**BENCHMARK, "m9": 1.0}, tmp_path / "out3")
     with pytest.raises(ValueError, match=r"no predictive\.label"):

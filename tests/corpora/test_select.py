@@ -3,6 +3,7 @@
 import functools
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tokenry.core.tables import read
 from tokenry.corpora.dedup_paragraphs import dedup_paragraphs
 from tokenry.corpora.embedded import EmbeddedEngine
-from tokenry.corpora.select import Choice, select
+from tokenry.corpora.select import Choice, decide, select
 from tokenry.corpora.units import Reading
 
 
@@ -67,7 +68,56 @@ def test_the_best_within_a_budget_of_bytes(corpus, tmp_path):
     selection = run(corpus, tmp_path, score="test.score", budget=119, unit="bytes")
     assert sorted(kept(selection)) == ["books59", "books60"]
     assert selection.report.facts["bytes.kept"] == 119
-    assert {row["select.reason"] for row in decisions(selection)} == {"kept", "over the budget"}
+    # The document of three characters has no score: it was never in the running for the budget.
+    assert {row["select.reason"] for row in decisions(selection)} == {"kept", "over the budget", "no score"}
+    assert [row["id"] for row in decisions(selection) if row["select.reason"] == "no score"] == ["web3"]
+    table = {row["reason"]: row["documents"] for row in selection.report.tables["reasons"].to_pylist()}
+    assert table == {"kept": 2, "over the budget": 57, "no score": 1}
+
+
+def test_a_cap_the_noisy_threshold_and_a_missing_cell_have_reasons_of_their_own(corpus, tmp_path):
+    def reasons(name, **choice):
+        found = [row["select.reason"] for row in decisions(run(corpus, tmp_path, name, **choice))]
+        return {reason: found.count(reason) for reason in set(found)}
+
+    cap = {"score": "test.score", "cap": 5, "per": "source"}
+    assert reasons("a", **cap) == {"kept": 10, "over the cap": 49, "no score": 1}
+    assert reasons("b", **cap, budget=7) == {"kept": 7, "over the budget": 3, "over the cap": 49, "no score": 1}
+    noisy = reasons("c", score="test.score", noisy=9.0)
+    assert set(noisy) == {"kept", "not drawn by the noisy threshold", "no score"}
+    folder = tmp_path / "cells.jsonl"
+    rows = [{"id": str(n), "text": "x", "topic": None if n < 3 else "a"} for n in range(9)]
+    folder.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    choice = Choice(budget=4, per="topic")
+    made = select(folder, tmp_path / "d", choice=choice, engine=EmbeddedEngine(workers=1))
+    found = [row["select.reason"] for row in decisions(made)]
+    assert found[:3] == ["no value to share the budget by"] * 3
+    assert (found.count("kept"), found.count("over the budget")) == (4, 2)
+
+
+def test_a_document_of_unknown_size_is_not_for_free(corpus, tmp_path):
+    made = run(corpus, tmp_path, score="test.length", budget=0.1, unit="test.score")
+    reasons = {row["id"]: row["select.reason"] for row in decisions(made)}
+    assert reasons["web3"] == "no size"
+    assert sorted(reasons.values()).count("kept") == 1
+    assert made.report.facts["test.score.kept"] == pytest.approx(0.6)
+    free = run(corpus, tmp_path, "free", rules={"a": "test.length < 5"}, unit="test.score")
+    assert len(kept(free)) == 4  # no bound, so no size is needed
+
+
+def test_what_each_rule_removes_and_where_rules_overlap_is_counted(corpus, tmp_path):
+    rules = {"long": "test.length >= 10", "even": 'test.parity == "even"', "web": 'source == "web"'}
+    made = run(corpus, tmp_path, rules=rules, unit="chars").report
+    table = {row["reason"]: row for row in made.tables["reasons"].to_pylist()}
+    short, odd, books = set(range(1, 10)), set(range(1, 61, 2)), set(range(41, 61))
+    for name, broken in (("long", short), ("even", odd), ("web", books)):
+        assert table[name]["broken"] == len(broken)
+        assert table[name]["share of chars broken"] == pytest.approx(sum(broken) / sum(range(1, 61)))
+    assert table["web"]["alone"] == len(books - odd - short)
+    pairs = {(row["rule"], row["other"]): row for row in made.tables["overlap of rules"].to_pylist()}
+    assert set(pairs) == {("long", "even"), ("even", "web")}
+    assert pairs["long", "even"]["both"] == len(short & odd)
+    assert pairs["even", "web"]["overlap"] == pytest.approx(len(odd & books) / len(odd | books))
 
 
 def test_a_missing_score_is_not_kept(corpus, tmp_path):
@@ -101,7 +151,7 @@ def test_the_same_seed_draws_the_same_documents_and_another_seed_others(corpus, 
     assert kept(one) == kept(two)
     other = select(
         folder, tmp_path / "w3", choice=Choice(score="test.score", budget=10, temperature=0.1, seed=5),
-        sidecars=[signals], engine="embedded",
+        sidecars=[signals], engine=EmbeddedEngine(workers=1),
     )  # fmt: skip
     assert kept(other) != kept(one)
 
@@ -117,6 +167,8 @@ def test_the_same_seed_draws_the_same_documents_and_another_seed_others(corpus, 
         ({"budget": 5, "per": "sourse"}, "source"),
         ({"temperature": 1.0, "budget": 5}, "without a score"),
         ({"share": 2.0}, "share=2.0"),
+        ({"score": "test.score", "temperature": 1.0, "noisy": 9.0}, "a temperature and a noisy"),
+        ({"per": "source", "cap": 3, "quota": "equal", "budget": 5}, "a cap with a quota"),
     ],
 )
 def test_contradictions_are_refused_before_any_work(corpus, tmp_path, choice, message):
@@ -155,6 +207,18 @@ def test_a_selection_that_was_cut_off_goes_on(corpus, tmp_path, monkeypatch):
     assert calls == ["weighing", "writing what is kept", "writing what is kept"]
     assert len(kept(selection)) == 30
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_noisy_draw_stays_within_the_budget_and_takes_any_of_what_passes():
+    score, size, cell = np.full(4000, 0.9), np.ones(4000), np.full(4000, -1)
+    passed = decide(score, size, cell, choice=Choice(score="s", noisy=9.0)) > 0
+    # P(keep) = 1.1 ** -9 = 0.4241, standard deviation of the share 0.0078; five of them.
+    assert abs(passed.mean() - 1.1**-9) < 0.04
+    kept = decide(score, size, cell, choice=Choice(score="s", noisy=9.0, budget=500)) > 0
+    assert kept.sum() == 500
+    assert not (kept & ~passed).any()
+    # Half of the passed lie in the first half; 500 of them by chance have a standard deviation of 11 at most.
+    assert abs(kept[:2000].sum() - 500 * passed[:2000].sum() / passed.sum()) < 56
 
 
 def test_only_deciding_writes_no_documents(corpus, tmp_path):

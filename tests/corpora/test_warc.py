@@ -5,6 +5,7 @@ import io
 import json
 import zlib
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -74,6 +75,39 @@ def test_records_become_documents_with_host_and_date(tmp_path, packed):
         "packed body that is broken, unknown or too large": 1,
         "too deep": 1,
     }
+
+
+def test_bodies_are_unpacked_or_counted_never_read_as_they_are_packed(tmp_path):
+    page, bare = PAGE.encode(), zlib.compressobj(wbits=-15)
+    packed = {
+        "gzip": gzip.compress(page), "deflate": zlib.compress(page),
+        "deflate, chunked": bare.compress(page) + bare.flush(),
+        "identity": page, "br": page,  # archives keep the header of what they unpacked
+    }  # fmt: skip
+    broken = {"gzip": gzip.compress(page)[:-20], "zstd": pa.compress(page, codec="zstd", asbytes=True),
+              "br": bytes(range(40)), "compress": b"\x1f\x9d\x90" + bytes(20)}  # fmt: skip
+    records = [
+        record("response", response(body, headers=f"Content-Encoding: {kind}\r\n"), n=n)
+        for n, (kind, body) in enumerate([*packed.items(), *broken.items()])
+    ]
+    (tmp_path / "a.warc").write_bytes(archive(records, packed=False))
+    passed = Passed()
+    rows = list(read_warc(tmp_path / "a.warc", passed, extraction=Extraction(main=False)))
+    assert [(row["id"], row["text"]) for row in rows] == [(f"0000-{n}", TEXT) for n in range(len(packed))]
+    assert dict(passed.counts) == {"packed body that is broken, unknown or too large": len(broken)}
+
+
+def test_a_zstd_archive_that_is_cut_is_told(tmp_path):
+    data = archive([record("response", response(PAGE), n=n) for n in range(3)], packed=False)
+    whole = pa.compress(data, codec="zstd", asbytes=True)
+    (tmp_path / "a.warc.zst").write_bytes(whole)
+    passed = Passed()
+    assert len(list(read_warc(tmp_path / "a.warc.zst", passed))) == 3
+    (tmp_path / "a.warc.zst").write_bytes(whole[:-30])
+    passed = Passed()
+    rows = list(read_warc(tmp_path / "a.warc.zst", passed))
+    assert len(rows) < 3
+    assert passed.counts
 
 
 def test_long_records_are_left_out_and_the_next_is_read(tmp_path):

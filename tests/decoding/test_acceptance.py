@@ -7,7 +7,7 @@ import pytest
 import torch
 from exact_chance import Course, drawn_without_replacement, outcomes, random_law
 
-from tokenry.decoding.acceptance import RULES, Seeded, follow, greedy, multi_round, point_mass, walk
+from tokenry.decoding.acceptance import RULES, Seeded, follow, greedy, lossless, multi_round, point_mass, walk
 from tokenry.decoding.trees import TokenTree, chain, from_paths
 
 N_TOKENS = 3
@@ -142,6 +142,18 @@ def test_point_mass_writes_the_models_law_whatever_was_guessed(seed):
     paths = [generator.integers(0, N_TOKENS, 3).tolist() for _ in range(4)]
     tree = from_paths(0, paths)
     assert outcomes(lambda chance: written(tree, None, target, point_mass, chance, 3)) == target.law_of_text((0,), 3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_drawn_and_chosen_guesses_may_stand_in_one_tree(seed):
+    target, draft = Model(seed, zeros=True), Model(seed + 30)
+
+    def act(chance):
+        drawn = drawn_without_replacement(draft((0,)), 2, chance)
+        tree = from_paths(0, [[token, (token + 1) % 3] for token in drawn])
+        return written(tree, {0: draft((0,))}, target, lossless, chance, 2)
+
+    assert outcomes(act) == target.law_of_text((0,), 2)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tiny_causal_models import KINDS, tiny
 
+from tiny_causal_models import KINDS, tiny
 from tokenry.decoding.custom_generate import drafted
 from tokenry.decoding.lookup import PromptLookup
 

@@ -7,7 +7,7 @@ import pytest
 from tokenry.data import demo_model
 from tokenry.decoding import STRATEGIES, generate
 from tokenry.decoding.sampling import Settings
-from tokenry.decoding.strategies import Drafted, make
+from tokenry.decoding.strategies import Drafted, make, stop_at
 from tokenry.decoding.verbs import generate_report, parsed_option
 from tokenry.models.lm import LM
 
@@ -27,8 +27,9 @@ def test_greedy_text_is_what_the_library_writes(lm, strategy, prompt):
 
 
 def test_every_strategy_of_the_table_can_be_made():
+    needed = {"constrained": {"regex": "a"}}
     for name in STRATEGIES:
-        assert callable(make(name))
+        assert callable(make(name, **needed.get(name, {})))
 
 
 def test_several_prompts_give_several_texts_and_ids_are_a_prompt(lm):
@@ -63,6 +64,19 @@ def test_the_report_counts_both_ways(lm):
     assert facts["n_tokens"] == sum(row["tokens"] for row in rows)
     assert facts["tokens_per_step"].value == pytest.approx(facts["accepted_per_step"].value + 1)
     assert facts["n_forwards"] < facts["n_tokens"]
+
+
+def test_a_text_ends_where_it_was_asked_to(lm):
+    whole = generate(lm, PROMPTS[0], max_new_tokens=80)
+    stopped = generate(lm, PROMPTS[0], strategy="lookup", max_new_tokens=80, stop=stop_at(lm, ["zzz", ". "]))
+    new = lm.tokenizer.decode(stopped.ids)
+    assert stopped.ids == whole.ids[: len(stopped.ids)]
+    assert ". " in new
+    assert ". " not in lm.tokenizer.decode(stopped.ids[:-1])
+    assert stopped.stats.ended_by == "stop"
+    assert stop_at(lm, []) is None
+    with pytest.raises(ValueError, match="empty text"):
+        stop_at(lm, [""])
 
 
 def _run(capsys, *arguments, code=0):

@@ -16,6 +16,7 @@ HEADINGS = {
     "Data": ("corpus",),
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
+    "Using": ("generate",),
     "House": ("papers", "doctor", "rerun"),
 }
 
@@ -52,8 +53,10 @@ from tokenry.cli import corpus_artifacts as _corpus_artifacts  # noqa: E402, F40
 from tokenry.cli import corpus_augment as _corpus_augment  # noqa: E402, F401
 from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
 from tokenry.cli import corpus_contexts as _corpus_contexts  # noqa: E402, F401
+from tokenry.cli import corpus_criteria as _corpus_criteria  # noqa: E402, F401
 from tokenry.cli import corpus_dedup as _corpus_dedup  # noqa: E402, F401
 from tokenry.cli import corpus_mixing as _corpus_mixing  # noqa: E402, F401
+from tokenry.cli import corpus_pack as _corpus_pack  # noqa: E402, F401
 from tokenry.cli import corpus_predictive as _corpus_predictive  # noqa: E402, F401
 from tokenry.cli import corpus_rate as _corpus_rate  # noqa: E402, F401
 from tokenry.cli import corpus_raw as _corpus_raw  # noqa: E402, F401

@@ -27,6 +27,13 @@ def artifacts(
     scorer: Annotated[
         list[str] | None, typer.Option("--scorer", help="NAME=pkg.module:function of texts (text).")
     ] = None,
+    flip: Annotated[
+        list[str] | None,
+        typer.Option("--flip", help="NAME=pkg.module:function: probability of a style, same contents by id (text)."),
+    ] = None,
+    graphs: Annotated[
+        str | None, typer.Option("--graphs", help="Parser as in corpus augment, or edges:NAME: motifs (text).")
+    ] = None,
     signals: Annotated[str, typer.Option("--signals", help="Families of signals to compare (text).")] = "",
     domain_column: Annotated[
         str | None, typer.Option("--domain-column", help="Column to match and compare within (text, instructions).")
@@ -35,6 +42,9 @@ def artifacts(
         list[str] | None, typer.Option("--reference", help="More human text, for novelty and rare words (text).")
     ] = None,
     rules: Annotated[str | None, typer.Option("--rules", help="JSON of markers and roles (dialogues).")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train on each side's answers, test on people's (labels, preferences).")
+    ] = False,
     train_test: Annotated[
         list[str] | None, typer.Option("--train-test", help="Train on both sides and measure on this human text.")
     ] = None,
@@ -53,6 +63,6 @@ def artifacts(
     if train_test:
         show(train_files(*sides, sources(train_test), **reading), json=as_json, out=out)
         return
-    tools = Tools(style or (), lm, encoder, entailment, scorer or (), signals, domain_column,
+    tools = Tools(style or (), lm, encoder, entailment, scorer or (), flip or (), graphs, signals, domain_column,
                   sources(reference or []), rules)  # fmt: skip
-    show(audit_files(kind, *sides, tools=tools, **reading), json=as_json, out=out)
+    show(audit_files(kind, *sides, tools=tools, train=train, **reading), json=as_json, out=out)

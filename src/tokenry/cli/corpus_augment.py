@@ -23,19 +23,23 @@ from tokenry.cli.output import (
 
 @app.command(
     epilog="Example:  `tokenry corpus augment few.jsonl --parser column:tree --label topic --per-class 100 --out "
-    "more/`; with a parser: `--parser stanza:en`, `--parser spacy:en_core_web_md`, `--parser ./mine.py:parse`"
+    "more/`; with a parser: `--parser spacy:en_core_web_sm`, or `--parser ./mine.py:parse` (that file is run)"
 )
 def augment(
     docs: Docs,
     out: Annotated[Path, typer.Option("--out", callback=folder_to_be, help="Folder: train.jsonl, validation.jsonl.")],
     parser: Annotated[
-        str, typer.Option("--parser", help="column:NAME, conllu:NAME, spacy:MODEL, stanza:LANG, or your function.")
+        str,
+        typer.Option(
+            "--parser", help="column:NAME, conllu:NAME, spacy:MODEL, benepar:MODEL, stanza:LANG, or your function."
+        ),
     ] = "column:tree",
     label: Annotated[str, typer.Option("--label", help="Column of the class.")] = "label",
     per_class: Annotated[int, typer.Option("--per-class", min=1, help="Texts of a class, originals counted.")] = 100,
     strategy: Annotated[
         str, typer.Option("--strategy", help="augtrain-train, train-val or augment-and-split.")
     ] = "augtrain-train",
+    share: Annotated[float, typer.Option("--share", help="For validation (not of augtrain-train).")] = 0.5,
     swaps: Annotated[int, typer.Option("--swaps", min=0, help="Phrases changed in a sentence, at most.")] = 2,
     fill: Annotated[float, typer.Option("--fill", help="Share of content words changed inside the class.")] = 0.0,
     synonyms: Annotated[
@@ -59,6 +63,6 @@ def augment(
 
     quiet(no_progress)
     rules = Constraints(swaps=swaps, fill=fill, synonym=synonym if synonyms else 0.0, margin=margin_of(margin))
-    wish = Wish(parser, per_class, label, strategy, heads=heads, synonyms=synonyms, constraints=rules, seed=seed)
+    wish = Wish(parser, per_class, label, strategy, share, heads, synonyms, constraints=rules, seed=seed)
     reading = {"text": text_column, "skip_bad": skip_bad}
     show(augment_documents(sources(docs), out, wish, overwrite=overwrite, reading=reading), json=as_json)

@@ -41,7 +41,9 @@ def train_classifier(
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the documents.")] = 3,
     rate: Annotated[float, typer.Option("--rate", help="Of the descent.")] = 0.5,
     held_out: Annotated[float, typer.Option("--held-out", min=0, max=0.9, help="Share kept for the test.")] = 0.1,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Documents of each class at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="A sample of so many documents of each class.")
+    ] = None,
     seed: SeedOption = 0,
     text_column: TextColumn = "text",
     skip_bad: SkipBadFlag = False,

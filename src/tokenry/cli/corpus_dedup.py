@@ -17,8 +17,10 @@ from tokenry.cli.output import JsonFlag, QuietFlag, SeedOption, SkipBadFlag, Tex
 def dedup(
     docs: Docs,
     out: Annotated[Path, typer.Option("--out", callback=folder_to_be, help="Folder of the result; hashes: OUT.index.")],
-    method: Annotated[str, typer.Option("--method", help="exact, url, minhash or paragraphs.")] = "minhash",
-    keep: Annotated[str, typer.Option("--keep", help="first, longest, or a signal: the highest is kept.")] = "first",
+    method: Annotated[str, typer.Option("--method", help="exact, url, minhash, paragraphs, substring.")] = "minhash",
+    keep: Annotated[
+        str, typer.Option("--keep", help="first, longest, or a signal: the highest; substring: first or none.")
+    ] = "first",
     against: Annotated[
         list[Path] | None, typer.Option("--against", help="Index of an earlier corpus (OUT.index, repeatable).")
     ] = None,
@@ -29,6 +31,8 @@ def dedup(
     rows: Annotated[int, typer.Option("--rows", help="minhash: values in a band.")] = 8,
     verify: Annotated[float, typer.Option("--verify", help="minhash: drop pairs estimated below this.")] = 0.0,
     shortest: Annotated[int, typer.Option("--shortest", help="paragraphs: leave those of fewer words alone.")] = 3,
+    length: Annotated[int, typer.Option("--length", help="substring: bytes of a passage at least.")] = 200,
+    memory: Annotated[str, typer.Option("--memory", help="substring: bytes a suffix array may take.")] = "2G",
     signals: Signals = None,
     seed: SeedOption = 0,
     text_column: TextColumn = "text",
@@ -39,24 +43,38 @@ def dedup(
     no_progress: QuietFlag = False,
 ) -> None:
     """Name every duplicate and the document that is kept for it; nothing is removed."""
+    from dataclasses import replace
+
     from tokenry.corpora.dedup import Settings
     from tokenry.corpora.dedup import dedup as find
     from tokenry.corpora.engine import open_engine
     from tokenry.corpora.units import Reading
 
     quiet(no_progress)
+    _refuse_unused(method, {"--against": against, "--signals": signals, "--keep": keep != "first"})
+    runs, plain = open_engine(engine, workers=workers), Reading(text=text_column, skip_bad=skip_bad)
     if method == "paragraphs":
         from tokenry.corpora.dedup_paragraphs import dedup_paragraphs
 
-        found = dedup_paragraphs(docs, out, shortest=shortest, reading=Reading(text=text_column, skip_bad=skip_bad),
-                                 engine=open_engine(engine, workers=workers))  # fmt: skip
-        show(found.report, json=as_json, out=Path(f"{out}.report"))
-        return
-    settings = Settings(method, strict, url, width, bands, rows, verify, seed)
-    reading = Reading(text=text_column, skip_bad=skip_bad, sidecars=tuple(map(str, signals or ())))
-    made = find(docs, out, settings=settings, keep=keep, against=against or (), reading=reading,
-                engine=open_engine(engine, workers=workers))  # fmt: skip
+        made = dedup_paragraphs(docs, out, shortest=shortest, reading=plain, engine=runs)
+    elif method == "substring":
+        from tokenry.corpora.choices import amount
+        from tokenry.corpora.dedup_substrings import dedup_substrings
+
+        made = dedup_substrings(docs, out, length=length, keep=keep, memory=int(amount(memory)), reading=plain,
+                                engine=runs)  # fmt: skip
+    else:
+        settings = Settings(method, strict, url, width, bands, rows, verify, seed)
+        reading = replace(plain, sidecars=tuple(map(str, signals or ())))
+        made = find(docs, out, settings=settings, keep=keep, against=against or (), reading=reading, engine=runs)
     show(made.report, json=as_json, out=Path(f"{out}.report"))
+
+
+def _refuse_unused(method: str, given: dict[str, object]) -> None:
+    """Options that a method does not know are refused: ignored, they would be believed."""
+    unused = {"paragraphs": ("--against", "--signals", "--keep"), "substring": ("--against", "--signals")}
+    if wrong := [name for name in unused.get(method, ()) if given[name]]:
+        raise ValueError(f"--method {method} knows no {wrong[0]}: the first in order stays. Leave it out.")
 
 
 @app.command(

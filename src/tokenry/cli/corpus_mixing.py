@@ -86,16 +86,16 @@ def search_mixture(
     proxy: Annotated[str, typer.Option("--proxy", help="pkg.module:function or ./file.py:function of weights, seed.")],
     out: Annotated[Path, typer.Option("--out", callback=folder_to_be, help="Folder of runs.jsonl and mixture.json.")],
     domains: Annotated[Path | None, typer.Option("--domains", help="What domains build wrote.")] = None,
-    sizes: Annotated[str | None, typer.Option("--sizes", help="Or the sizes: web=3e9,books=1e9.")] = None,
+    sizes: Annotated[str | None, typer.Option("--sizes", help="Or the sizes: web=3B,books=1B.")] = None,
     rounds: Annotated[str, typer.Option("--rounds", help="Proxies in each round; one number is RegMix.")] = "64,32,16",
     predictor: Annotated[str, typer.Option("--predictor", help="lightgbm, gp, linear, or your function.")] = (
         "lightgbm"
     ),
     lower: Annotated[bool, typer.Option("--lower", help="Lower scores are better (a loss).")] = False,
     average: Annotated[int, typer.Option("--average", min=1, help="Mean of so many best candidates.")] = 1,
-    repeats: Annotated[int, typer.Option("--repeats", min=0, help="Measure the result with so many seeds.")] = 0,
+    repeats: Annotated[int, typer.Option("--repeats", min=0, help="Measure the result and the best proxy again.")] = 0,
     pool: Annotated[int, typer.Option("--pool", min=2, help="Candidates drawn.")] = 20_000,
-    budget: Annotated[str | None, typer.Option("--budget", help="Of the real run, in the unit of the sizes.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Of the real run, in bytes as the sizes.")] = None,
     epochs: Annotated[float, typer.Option("--epochs", help="Passes over a domain at most.")] = 4.0,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Proxies at a time (threads).")] = 1,
     seed: SeedOption = 0,
@@ -103,15 +103,19 @@ def search_mixture(
     no_progress: QuietFlag = False,
 ) -> None:
     """Find the shares of domains with the best score, by small proxies and a predictor, in rounds."""
-    from tokenry.corpora.choices import amount
+    from tokenry.core.runs import write_run
+    from tokenry.corpora.choices import amount, counts_of
     from tokenry.corpora.domains import sizes_of
     from tokenry.corpora.mixing import Search, search_mixture
     from tokenry.corpora.mixing_report import mixture_report, next_line, write_mixture
 
     quiet(no_progress)
-    search = Search(tuple(map(int, map(amount, rounds.split(",")))), predictor, "lower" if lower else "higher", pool,
+    search = Search(counts_of(rounds), predictor, "lower" if lower else "higher", pool,
                     average=average, repeats=repeats, seed=seed)  # fmt: skip
     found = search_mixture(proxy, sizes_of(domains, sizes), search=search, epochs=epochs, workers=parallel,
                            budget=amount(budget) if budget else None, runs=out / "runs.jsonl")  # fmt: skip
     line = next_line(write_mixture(found, out / "mixture.json"), domains)
+    arguments = {**search.__dict__, "proxy": proxy, "domains": domains, "sizes": sizes, "budget": budget,
+                 "epochs": epochs}  # fmt: skip
+    write_run(out, verb="corpus search-mixture", arguments=arguments, seed=seed, inputs=[domains] if domains else [])
     show(mixture_report(found, line=line), json=as_json, out=out / "report")

@@ -71,6 +71,7 @@ def predictive(
     most: Annotated[int | None, typer.Option("--most", min=1, help="Positives and negatives at most, each.")] = None,
     seed: SeedOption = 0,
     text_column: TextColumn = "text",
+    skip_bad: SkipBadFlag = False,
     as_json: JsonFlag = False,
     no_progress: QuietFlag = False,
 ) -> None:
@@ -83,7 +84,7 @@ def predictive(
     made = measure_strength(losses, read_benchmark(benchmark), out, pairs=Pairs(weights, least_gap, per, shortest),
                             most=most, seed=seed)  # fmt: skip
     if train is not None:
-        scorer = train_scorer(sources, out, train, reading=Reading(text=text_column), seed=seed)
+        scorer = train_scorer(sources, out, train, reading=Reading(text=text_column, skip_bad=skip_bad), seed=seed)
         made.report.facts |= {f"scorer: {name}": fact for name, fact in scorer.report.facts.items()}
         made.report.tables |= {f"scorer: {name}": table for name, table in scorer.report.tables.items()}
     show(made.report, json=as_json, out=Path(f"{out}.report"))

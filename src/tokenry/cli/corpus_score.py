@@ -24,7 +24,8 @@ def score(
     docs: Docs,
     out: Annotated[Path, typer.Option("--out", help="Folder of the signals, row by row beside the documents.")],
     signals: Annotated[
-        list[str] | None, typer.Option("--signals", help="Families, with commas; `tokenry corpus signals` lists them.")
+        list[str] | None,
+        typer.Option("--signals", help="Families, with commas (`tokenry corpus signals`), models as linear:DIR."),
     ] = None,
     preset: Annotated[list[str] | None, typer.Option("--preset", help="Whatever these presets need.")] = None,
     stop_words: Annotated[str | None, typer.Option("--stop-words", help="List of stop words, one a line.")] = None,

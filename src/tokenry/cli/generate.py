@@ -23,7 +23,6 @@ from tokenry.cli.output import (
 if TYPE_CHECKING:
     from tokenry.core.report import Report
 
-PANEL = "Using"
 EPILOG = """Examples:
 
 `tokenry generate out/demo --prompt 'Once upon a time' --strategy lookup --with n_guesses=8`
@@ -34,7 +33,7 @@ EPILOG = """Examples:
 
 def register(parent: typer.Typer) -> None:
     """Put the verb on `parent`."""
-    parent.command(rich_help_panel=PANEL, epilog=EPILOG)(generate)
+    parent.command(epilog=EPILOG)(generate)
 
 
 def generate(
@@ -47,6 +46,7 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token each time.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that sum to this.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Draw from the k likeliest tokens; 0 from all.")] = 0,
+    stop: Annotated[list[str], typer.Option("--stop", help="Text that ends a continuation.")] = [],  # noqa: B006
     seed: SeedOption = 0,
     limit: LimitOption = None,
     text_column: TextColumn = "text",
@@ -64,7 +64,7 @@ def generate(
     texts = [*map(text_or_stdin, prompt), *_read(prompts, limit, text_column)]
     settings = Settings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     tell = None if as_json else (lambda one: typer.echo(one.text))
-    model_options = {"device": device, "dtype": dtype, "on_text": tell}
+    model_options = {"device": device, "dtype": dtype, "on_text": tell, "stop": stop}
     report = generate_report(model, texts, strategy=strategy, options=option, settings=settings, **model_options)
     _show(report, as_json, out, no_progress)
 

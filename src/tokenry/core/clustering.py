@@ -6,7 +6,7 @@ Papers: k-means++: The Advantages of Careful Seeding (Arthur and Vassilvitskii, 
 
 import numpy as np
 
-__all__ = ["LINKAGES", "agglomerate", "greedy_leaders", "kmeans", "nearest", "within"]
+__all__ = ["LINKAGES", "agglomerate", "greedy_leaders", "kmeans", "nearest"]
 
 # Axes: N vectors, D width, K centroids, L leaders, B vectors in a block.
 
@@ -86,15 +86,6 @@ def nearest(vectors_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
             f"{centroids_KD.shape[1]}; need one width and at least one centroid. Use the embedder they were made with."
         )
     return _assigned(vectors_ND, centroids_KD)[0]
-
-
-def within(vectors_ND: np.ndarray, centroids_KD: np.ndarray, labels_N: np.ndarray) -> float:
-    """Sum of the squared distances of the vectors from their centroids: what k-means makes small."""
-    centroids_KD, labels_N = np.asarray(centroids_KD), np.asarray(labels_N)
-    return sum(
-        float(np.square(vectors_ND[part].astype(np.float64) - centroids_KD[labels_N[part]]).sum())
-        for part in _blocks(len(vectors_ND), centroids_KD.shape[1])
-    )
 
 
 def greedy_leaders(vectors_ND: np.ndarray, weights_N: np.ndarray, *, threshold: float) -> np.ndarray:

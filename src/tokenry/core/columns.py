@@ -61,7 +61,7 @@ class Columns:
         self.bad = bad
         self.schema: pa.Schema | None = None
         self._warned: set[str] = set()
-        self._checked: Place | None = None
+        self.checked: Place | None = None  # the file whose first rows were seen to have the column of the text
 
     @property
     def needed(self) -> list[str] | None:
@@ -88,8 +88,8 @@ class Columns:
             if not batch.values:
                 return
             texts = pa.array([row.get(column) for row in batch.values], pa.string())
-        if self._checked is not place:
-            self._checked = place
+        if self.checked is not place:
+            self.checked = place
             if texts.null_count == len(texts) and not any(column in row for row in batch.values):
                 raise _no_text(place, column, _keys(batch.values))
         names = self._extra_names(_keys(batch.values) if self.schema is None else (), column)

@@ -41,6 +41,14 @@ class Row(NamedTuple):
     size: int
 
 
+class Section(NamedTuple):
+    """Lines of a file: first byte, the one after the last, and how many lines stand before."""
+
+    start: int
+    end: int
+    lines_before: int
+
+
 class Unreadable(Exception):  # noqa: N818 - never reaches a caller
     """Raised by a reader that cannot go on with its file: line (None when unknown) and reason."""
 
@@ -67,7 +75,12 @@ class Rows:
 
 
 def read_place(
-    place: Place, *, batch_rows: int, on_bad: OnBad, needed: Sequence[str] | None = None
+    place: Place,
+    *,
+    batch_rows: int,
+    on_bad: OnBad,
+    needed: Sequence[str] | None = None,
+    section: "Section | None" = None,
 ) -> Iterator[Rows | pa.RecordBatch]:
     """Stream one file, batch by batch.
 
@@ -88,7 +101,7 @@ def read_place(
             if place.format == "parquet":
                 yield from _read_parquet(file, place, batch_rows, needed)
             else:
-                yield from _read_rows(file, place, batch_rows, on_bad)
+                yield from _read_rows(file if section is None else _Part(file, section), place, batch_rows, on_bad)
         except Unreadable as error:
             on_bad(place, *error.args)
 
@@ -151,9 +164,43 @@ def _json_lines(file: BinaryIO, place: Place, on_bad: OnBad) -> Iterator[Row]:
         yield Row(value, number, number, len(line))
 
 
+class _Part:
+    """A section of a file, as a file."""
+
+    def __init__(self, file: BinaryIO, section: Section) -> None:
+        file.seek(section.start)
+        self._file, self._left, self.lines_before = file, section.end - section.start, section.lines_before
+
+    def read(self, n: int) -> bytes:
+        chunk = self._file.read(min(n, self._left))
+        self._left -= len(chunk)
+        return chunk
+
+
+def sections(path: str, about: int) -> list[Section]:
+    """Cut a file of lines into sections of whole lines, each of `about` bytes and what its last line takes more."""
+    made, start, n_start, at, n_lines = [], 0, 0, 0, 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            end = at + len(chunk)
+            while end - start >= about:
+                cut = chunk.find(b"\n", max(0, start + about - 1 - at)) + 1
+                if not cut:
+                    break
+                n_here = n_lines + chunk.count(b"\n", 0, cut)
+                made.append(Section(start, at + cut, n_start))
+                start, n_start = at + cut, n_here
+            n_lines, at = n_lines + chunk.count(b"\n"), end
+    return [*made, Section(start, at, n_start)] if at > start or not made else made
+
+
 def _lines(file: BinaryIO, place: Place, on_bad: OnBad) -> Iterator[tuple[int, bytes]]:
     """Numbered lines, cut at line feeds only: U+2028 and its like may stand inside a JSON string."""
-    number, parts, n_bytes = 0, [], 0  # the line that has not ended yet; of one that is too long only the size is kept
+    number, parts, n_bytes = (
+        getattr(file, "lines_before", 0),
+        [],
+        0,
+    )  # the line that has not ended yet; of one that is too long only the size is kept
     while chunk := file.read(CHUNK):
         *ended, rest = chunk.split(b"\n")
         for piece in ended:

@@ -25,6 +25,20 @@ SIGNALS = {
 }
 """Families of signals: name -> where it is (`corpora.signals`)."""
 
+LEARNED = {
+    "linear": "tokenry.corpora.learned:linear_family",
+    "linear.sentences": "tokenry.corpora.learned:sentence_family",
+    "dsir": "tokenry.corpora.learned:dsir_family",
+    "ngram": "tokenry.corpora.learned:ngram_family",
+    "rpv2.doc_ml_wikiref_score": "tokenry.corpora.learned:ml_family",
+    "rpv2.doc_ml_palm_score": "tokenry.corpora.learned:ml_family",
+    "rpv2.doc_ml_wikipedia_score": "tokenry.corpora.learned:ml_family",
+    "rpv2.doc_books_importance": "tokenry.corpora.learned:importance_family",
+    "rpv2.doc_openwebtext_importance": "tokenry.corpora.learned:importance_family",
+    "rpv2.doc_wikipedia_importance": "tokenry.corpora.learned:importance_family",
+}
+"""Families that a model by path gives, typed as NAME:DIR (`corpora.learned`)."""
+
 SELECTORS = {
     "random": "tokenry.corpora.selector_methods:RANDOM",
     "dsir": "tokenry.corpora.selector_methods:DSIR",

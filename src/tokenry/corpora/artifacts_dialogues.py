@@ -47,6 +47,22 @@ class Rules:
     digression: Sequence[str] | Callable[[Turn, Sequence[Turn]], bool] = ()
     first: int = 0
 
+    def __post_init__(self) -> None:
+        listed = [(name, each) for name in ("forbidden", "expected") for each in _values(getattr(self, name))]
+        listed += [("ends", self.ends)] + ([] if callable(self.digression) else [("digression", self.digression)])
+        for name, each in listed:
+            if not isinstance(each, list | tuple) or not all(isinstance(one, str) for one in each):
+                raise ValueError(
+                    f"{name} is {str(getattr(self, name))[:60]}; need lists of strings (forbidden and expected: one "
+                    "for each role)."
+                )
+        if not isinstance(self.first, int) or self.first < 0:
+            raise ValueError(f"first={self.first!r}; need the number of a turn, 0 or more.")
+
+
+def _values(roles: object) -> list:
+    return list(roles.values()) if isinstance(roles, Mapping) else [roles if isinstance(roles, str) else None]
+
 
 def faults(dialogue: Sequence[Turn], rules: Rules = Rules()) -> dict[str, np.ndarray]:
     """Fault -> whether each turn has it (turns before `rules.first` have none).

@@ -31,6 +31,9 @@ class Tools:
         encoder: a sentence encoder by path (instructions).
         entailment: pkg.module:function of (sentences, reference) to probabilities (preferences).
         scorers: NAME=pkg.module:function of texts to numbers (text).
+        flips: NAME=pkg.module:function of texts to probabilities, for versions of the same contents (text).
+        graphs: where the trees of a text are: see `parsers.open_parser`, or edges:NAME for a column of lists of
+            {from, to, label} (text).
         signals: families of signals, with commas (text).
         domain: column of the domain (text) or the task (instructions).
         reference: human texts that novelty is measured against (text).
@@ -42,6 +45,8 @@ class Tools:
     encoder: str | None = None
     entailment: str | None = None
     scorers: Sequence[str] = ()
+    flips: Sequence[str] = ()
+    graphs: str | None = None
     signals: str = ""
     domain: str | None = None
     reference: Sequence[object] = field(default=())
@@ -56,6 +61,7 @@ def audit_files(
     tools: Tools = Tools(),
     limit: int | None = None,
     text: str | None = None,
+    train: bool = False,
     seed: int = 0,
 ) -> Report:
     """Audit two sources of documents.
@@ -67,6 +73,7 @@ def audit_files(
         tools: what to use.
         limit: documents of a side at most.
         text: the column with the text; by kind when not given (`a` of preferences, `id` of labels and dialogues).
+        train: the second order of labels (which then need `text`) and preferences: see `artifacts_answers`.
         seed: of everything random.
 
     Raises:
@@ -76,11 +83,20 @@ def audit_files(
         from tokenry.core.choosing import suggest
 
         raise ValueError(f"kind {kind!r}.{suggest(kind, KINDS)} Known: {', '.join(KINDS)}.")
-    column = text or {"labels": "id", "dialogues": "id", "preferences": "a"}.get(kind, "text")
+    if train and kind not in ("labels", "preferences"):
+        raise ValueError(f"nothing to train on {kind} here; for text give human text held out (--train-test).")
+    own = {"labels": "text" if train else "id", "dialogues": "id", "preferences": "a"}
+    column = text or own.get(kind, "text")
     rows = [tables.read(source, text=column, limit=limit).to_pylist() for source in (human, synthetic)]
     arguments = {"labels": _labels, "preferences": _preferences, "instructions": _instructions,
                  "dialogues": _dialogues, "text": _text}[kind](rows, tools, seed)  # fmt: skip
     first, second, options = arguments
+    if train:
+        from tokenry.corpora.artifacts_answers import train_on_labels, train_on_preferences
+
+        if kind == "labels":
+            return train_on_labels(first, second, texts=[row["text"] for row in _paired(rows)[0]], seed=seed)
+        return train_on_preferences(first, second, pairs=options["pairs"], seed=seed)
     return artifact_battery(kind, first, second, **options)
 
 
@@ -113,6 +129,8 @@ def train_files(
 def _paired(rows: list[list[dict]]) -> list[list[dict]]:
     """The rows of both sides with one id, in the order of the human side."""
     by_id = {str(row["id"]): row for row in rows[1]}
+    if len(by_id) < len(rows[1]) or len({str(row["id"]) for row in rows[0]}) < len(rows[0]):
+        raise ValueError("an id stands on one side twice; labels and preferences need one row an item.")
     both = [(row, by_id[str(row["id"])]) for row in rows[0] if str(row["id"]) in by_id]
     if not both:
         raise ValueError("no id stands on both sides; labels and preferences must be of the same items, with an id.")
@@ -192,12 +210,13 @@ def _dialogues(rows: list[list[dict]], tools: Tools, seed: int) -> tuple:
         return *rows, {"rules": Rules(**said)}
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{path}: {error}. Need an object with forbidden, expected, ends, digression, first."
+            f"{path}: {str(error).rstrip('.')}. Need an object with forbidden, expected, ends, digression, first."
         ) from None
 
 
 def _text(rows: list[list[dict]], tools: Tools, seed: int) -> tuple:
-    texts = [[row["text"] for row in side if row["text"]] for side in rows]
+    kept = [[row for row in side if row["text"]] for side in rows]
+    texts = [[row["text"] for row in side] for side in kept]
     scorers: dict[str, Callable] = {
         name: resolve(target, {}, kind="scorer") for name, target in _named(tools.scorers, "--scorer")
     }
@@ -205,12 +224,41 @@ def _text(rows: list[list[dict]], tools: Tools, seed: int) -> tuple:
         scorers["bits_per_byte"] = bits_per_byte_of(tools.lm)
     options: dict = {"scorers": scorers, "seed": seed}
     options["signals"] = [one.strip() for one in tools.signals.split(",") if one.strip()]
+    if tools.flips:
+        # Versions of the same contents are kept in step: by id.
+        if not tools.reference:
+            raise ValueError("--flip compares versions of the same contents and needs --reference, more human text.")
+        kept = _paired(kept)
+        texts = [[row["text"] for row in side] for side in kept]
+        options["flips"] = {name: resolve(target, {}, kind="style") for name, target in _named(tools.flips, "--flip")}
+    if tools.graphs:
+        graph = _graphs_of(tools.graphs)
+        options["graphs"] = tuple([graph(row) for row in side] for side in kept)
     if tools.domain:
-        kept = [[row for row in side if row["text"]] for side in rows]
         options["domains"] = tuple([str(one) for one in _column(side, tools.domain)] for side in kept)
     if tools.reference:
         options["reference"] = list(tables.texts(list(tools.reference)))
     return *texts, options
+
+
+def _graphs_of(where: str) -> Callable[[Mapping], object]:
+    from tokenry.corpora.motifs import Graph, graph_of_trees
+    from tokenry.corpora.parsers import open_parser
+
+    kind, _, column = where.partition(":")
+    if kind != "edges":
+        parse = open_parser(where)
+        return lambda row: graph_of_trees(parse(row))
+
+    def read(row: Mapping) -> Graph:
+        edges = _column([row], column)[0]
+        try:
+            made = tuple((int(one["from"]), int(one["to"]), str(one.get("label", ""))) for one in edges)
+        except (TypeError, KeyError, ValueError):
+            raise ValueError(f"edges of {row['id']!r} are {str(edges)[:60]}; need a list of from, to, label.") from None
+        return Graph(max((max(a, b) for a, b, _ in made), default=-1) + 1, made)
+
+    return read
 
 
 def bits_per_byte_of(model: str, *, max_bytes: int = 512) -> Callable[[list[str]], np.ndarray]:

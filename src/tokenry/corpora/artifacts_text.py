@@ -14,13 +14,14 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tokenry.core.report import Report
 from tokenry.core.splitting import sentences, words
 from tokenry.corpora.artifacts import Finding, compare_means, report_of
+from tokenry.corpora.motifs import Graph, compare_motifs
 
 __all__ = ["Reference", "TextSide", "audit_text", "compare_sides", "match_lengths"]
 
@@ -239,7 +240,7 @@ def compare_sides(
         synthetic: the same.
         group: how to call the comparison.
         block_words: words of a block; chosen so that the smaller side has some 12 blocks when not given.
-        seed: of the order of documents in blocks, and of the word order within none.
+        seed: of the order of documents in blocks.
     """
     made = [
         compare_means(values, synthetic.features[name], metric=name, group=group)
@@ -263,7 +264,8 @@ def audit_text(
     *,
     reference: Sequence[str] | None = None,
     scorers: Mapping[str, Scorer] | None = None,
-    flips: Mapping[str, Scorer] | None = None,
+    flips: Mapping[str, Scorer | tuple[Scorer, float]] | None = None,
+    graphs: tuple[Sequence[Graph], Sequence[Graph]] | None = None,
     domains: tuple[Sequence[str], Sequence[str]] | None = None,
     signals: Sequence[str] = (),
     seed: int = 0,
@@ -275,14 +277,16 @@ def audit_text(
         synthetic: texts by a model.
         reference: other human texts of the same kind.
         scorers: name -> texts to one number each: style, bits per byte of any language model, ...
-        flips: name -> texts to a probability; the two sides must be versions of the same contents in the same order
-            (and a `reference` given): how often is the attribute there on one side only?
+        flips: name -> texts to a probability: how often is the attribute (0.5 or more) on one side only? Or name ->
+            (texts to a share, gap): how often is one side's larger by more (the paper: .15 of metaphoric words)? The
+            sides must be versions of the same contents in the same order, and a `reference` given.
+        graphs: of the texts of both sides, in their order: motifs of 3 nodes are compared (`motifs`).
         domains: of the texts of both sides; matched, and compared one by one.
         signals: families of `corpora.signals` to compare as well ("repetition", "gopher").
         seed: of everything random.
 
     Raises:
-        ValueError: fewer than 3 texts on a side; flips on sides of different lengths.
+        ValueError: fewer than 3 texts on a side; flips on sides of different lengths, or graphs that do not fit.
 
     Paper: Under the Surface (arXiv 2401.14698).
     """
@@ -290,6 +294,8 @@ def audit_text(
     texts = [list(human), list(synthetic)]
     if min(map(len, texts)) < 3:
         raise ValueError(f"{len(texts[0])} human and {len(texts[1])} synthetic texts; need at least 3 of each.")
+    if graphs is not None and (sizes := [len(one) for one in graphs]) != [len(one) for one in texts]:
+        raise ValueError(f"{sizes} graphs, {[len(one) for one in texts]} texts; need one each.")
     named = [None, None] if domains is None else [list(one) for one in domains]
     notes = ["'length-matched' compares documents drawn so that both sides have the same lengths."]
     if reference is None:
@@ -300,15 +306,15 @@ def audit_text(
         reference, texts[0] = [texts[0][row] for row in third], [texts[0][row] for row in rest]
         named[0] = None if named[0] is None else [named[0][row] for row in rest]
         notes.append(f"{len(third)} human texts are the reference of novelty and rare words and are not compared.")
-    known = Reference.of(reference)
-    sides = [
-        TextSide(each, known, scorers or {}, domain, tuple(signals)) for each, domain in zip(texts, named, strict=True)
-    ]
+    shared = (Reference.of(reference), scorers or {})
+    sides = [TextSide(each, *shared, domain, tuple(signals)) for each, domain in zip(texts, named, strict=True)]
     findings = compare_sides(*sides, group="raw", seed=seed)
     more, warnings = _matched(sides, seed)
     findings += more
     if domains is not None:
         findings += _by_domain(sides, seed)
+    if graphs is not None:
+        findings += compare_motifs(*graphs)
     if flips:
         findings += [one for name, score in flips.items() for one in _flips(name, score, texts)]
     return report_of("text", findings, cautions=warnings, notes=notes)
@@ -344,19 +350,21 @@ def _by_domain(sides: list[TextSide], seed: int) -> list[Finding]:
     return made
 
 
-def _flips(name: str, score: Scorer, texts: list[list[str]], threshold: float = 0.5) -> list[Finding]:
-    """Share of contents with the attribute on each side, and how often it is on one side only (exact McNemar)."""
+def _flips(name: str, score: Scorer | tuple[Scorer, float], texts: list[list[str]]) -> list[Finding]:
+    """An attribute of the same contents on each side, and how often it is on one side only (exact McNemar)."""
     from scipy.stats import binomtest
 
-    if len(texts[0]) != len(texts[1]):
-        raise ValueError(f"{len(texts[0])} and {len(texts[1])} texts; flips need versions of the same contents.")
-    has = [np.asarray(score(each), np.float64) >= threshold for each in texts]
-    only_human, only_synthetic = int(np.sum(has[0] & ~has[1])), int(np.sum(~has[0] & has[1]))
-    one = compare_means(*has, metric=f"style.{name}", group="same contents", paired=True)
-    changed = only_human + only_synthetic
-    p = binomtest(only_synthetic, changed).pvalue if changed else math.nan
-    n = len(has[0])
-    gone = Finding(f"style.{name}.flipped", "same contents", only_human / n, only_synthetic / n,
-                   (only_synthetic - only_human) / n, one.low, one.high, n,
-                   "McNemar exact" if changed else "", p)  # fmt: skip
-    return [one, gone]
+    n = len(texts[0])
+    if n != len(texts[1]):
+        raise ValueError(f"{n} and {len(texts[1])} texts; flips need versions of the same contents.")
+    if isinstance(score, tuple):
+        values = [np.asarray(score[0](each), np.float64) for each in texts]
+        more = [first - second > score[1] for first, second in (values, values[::-1])]
+    else:
+        values = [np.asarray(score(each), np.float64) >= 0.5 for each in texts]
+        more = [first & ~second for first, second in (values, values[::-1])]
+    one = compare_means(*values, metric=f"style.{name}", group="same contents", paired=True)
+    gap = compare_means(*more, metric=f"style.{name}.flipped", group="same contents", paired=True)
+    only = [int(side.sum()) for side in more]
+    p = binomtest(only[1], sum(only)).pvalue if sum(only) else math.nan
+    return [one, replace(gap, test="McNemar exact" if sum(only) else "", p=p)]

@@ -26,23 +26,9 @@ Synonyms = Callable[[str, str], Sequence[str]]
 """(word, part of speech) to words of the same part of speech."""
 
 NEGATORS = frozenset(
-    [
-        "not",
-        "n't",
-        "n’t",
-        "no",
-        "never",
-        "none",
-        "nobody",
-        "nothing",
-        "neither",
-        "nor",
-        "nowhere",
-        "hardly",
-        "barely",
-        "without",
-    ]
-)
+    ["not", "n't", "n’t", "no", "never", "none", "nobody", "nothing", "neither", "nor", "nowhere", "hardly",
+     "barely", "without"]
+)  # fmt: skip
 _OPEN = ("NN", "VB", "RB", "JJ", "NOUN", "PROPN", "VERB", "ADJ", "ADV")
 
 
@@ -54,7 +40,8 @@ class Constraints:
         swaps: phrases changed in a sentence, at most.
         fill: share of words of open classes that are replaced by another of the same tag in the class.
         synonym: share of words of open classes that are replaced by a synonym, where the plug-in has one.
-        protected: words that stay, with the phrases that hold them (negators turn a label around).
+        protected: words that stay, with the phrases that hold them: negators turn a label around. Unless it is empty,
+            words that a treebank marks as negative stay too.
         longest: words of a sentence, at most.
         margin: a text is dropped when log p under its own class's grammar is not this much (nats a word) above that
             of every other class; None keeps all.
@@ -142,7 +129,7 @@ def augment(
     constraints: Constraints = Constraints(),
     synonyms: Synonyms | None = None,
 ) -> list[Augmented]:
-    """New texts of one class, all different from each other and from the originals.
+    """New texts of one class, all different from each other and from the originals of every class.
 
     Args:
         pool: of all classes: the others say what a text of this class must not read like.
@@ -164,7 +151,7 @@ def augment(
     if n < 0 or (constraints.synonym and synonyms is None):
         raise ValueError(f"n={n}, synonym={constraints.synonym}; need n >= 0, and a plug-in where synonyms are wanted.")
     held = pool.documents[label]
-    seen = {document.text for document in held}
+    seen = {document.text for documents in pool.documents.values() for document in documents}
     made: list[Augmented] = []
     for _ in range(n * constraints.tries):
         if len(made) == n:
@@ -238,7 +225,7 @@ def _changed(
             changes.append(Change(sentence, path, node, new, source, "phrase"))
             tree = tree.with_at(path, new)
     for path, leaf in list(tree.nodes()):
-        if leaf.word is None or not leaf.label.startswith(_OPEN) or leaf.word.lower() in constraints.protected:
+        if leaf.word is None or not leaf.label.startswith(_OPEN) or _holds(leaf, constraints.protected):
             continue
         change = _new_word(pool.words[label][leaf.label], leaf, constraints, synonyms, rng)
         if change is not None:
@@ -274,13 +261,14 @@ def _nested(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _holds(node: Tree, protected: frozenset[str]) -> bool:
-    return any(word.lower() in protected for word in node.words)
+    # A treebank of another language marks its negators: Polarity=Neg ends the tag.
+    return any(leaf.word.lower() in protected or (protected and leaf.label.endswith(".Neg")) for leaf in node.leaves)
 
 
 def _finished(pool: SubtreePool, label: str, base: str, trees: tuple[Tree, ...], changes: list[Change]) -> Augmented:
     pieces, places, at = [], [], 0
     for tree in trees:
-        text, spans = detokenise(tree.words)
+        text, spans = detokenise(tree.leaves)
         places.append([(begin + at, end + at) for begin, end in spans])
         pieces.append(text)
         at += len(text) + 1

@@ -16,7 +16,7 @@ from tokenry.core.hashing import fingerprint
 from tokenry.core.report import Report
 from tokenry.core.runs import atomic_folder, atomic_write, write_run
 from tokenry.corpora.augment import Augmented, Constraints, Parsed, SubtreePool, augment
-from tokenry.corpora.augment_splits import Example, Split, leaks, split
+from tokenry.corpora.augment_splits import Example, Split, check, leaks, split
 from tokenry.corpora.dependency_trees import Skipped
 from tokenry.corpora.parsers import NoColumnError, open_parser, open_synonyms
 
@@ -74,12 +74,16 @@ def augment_documents(
         ValueError: no column with classes, no document with a tree, an unknown strategy or parser.
         FileExistsError: `out` is there.
     """
+    check(wish.strategy, wish.share)
     skipped = Skipped()
+    synonyms = open_synonyms(wish.synonyms)
     originals, parsed, counts = _read(source, wish, reading or {}, skipped)
     by_id = {one.id: one for one in parsed}
-    synonyms = open_synonyms(wish.synonyms)
     if not parsed:
-        raise ValueError(f"none of {len(originals)} documents has a tree; look at what {wish.parser} gives.")
+        why = "; ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
+        raise ValueError(
+            f"none of {len(originals)} documents has a tree ({why}; {skipped.first}); look at what {wish.parser} gives."
+        )
 
     def make(chosen: Sequence[Example]) -> list[Example]:
         held = [by_id[one.sources[0]] for one in chosen if one.sources[0] in by_id]
@@ -123,7 +127,7 @@ def _read(source: object, wish: Wish, reading: dict, skipped: Skipped) -> tuple[
             )
         for row in batch.to_pylist():
             if row[wish.label] is None or not row["text"]:
-                counts["no class or no text"] += 1
+                counts["without class or text, left out"] += 1
                 continue
             label = str(row[wish.label])
             originals.append(Example(row["text"], label, (row["id"],)))
@@ -132,13 +136,21 @@ def _read(source: object, wish: Wish, reading: dict, skipped: Skipped) -> tuple[
             except NoColumnError:
                 raise
             except ValueError as error:
-                counts[f"tree not readable ({str(error)[:80]})"] += 1
+                counts["whose tree is not readable"] += 1
+                skipped.first = skipped.first or f"{row['id']}: {error}"
                 continue
             if trees:
                 parsed.append(Parsed(row["id"], label, trees))
+                counts["whose trees have other words than the text"] += _letters(parsed[-1].text) != _letters(
+                    row["text"]
+                )
             else:
-                counts["no tree"] += 1
+                counts["that the parser gives no tree for"] += 1
     return originals, parsed, counts
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _table(examples: Sequence[Example]) -> pa.Table:
@@ -177,7 +189,8 @@ def _report(parts: Split, counts: Counter, skipped: Skipped, wish: Wish) -> Repo
         "mean margin": [_mean([one.margin for one in made[label]]) for label in labels],
         "mean distance": [_mean([one.distance for one in made[label]]) for label in labels],
     })  # fmt: skip
-    warnings = [f"{n} documents without a tree: {reason}" for reason, n in sorted(counts.items())]
+    warnings = [f"{n} documents {reason}" for reason, n in sorted(counts.items()) if n]
+    warnings += [f"the first that is not readable is {skipped.first}"] if skipped.first else []
     warnings += [f"{n} sentences without a tree: {reason}" for reason, n in sorted(skipped.counts.items())]
     short = [label for label in labels if originals[label] > 0 and len(made[label]) + originals[label] < wish.per_class]
     if short:

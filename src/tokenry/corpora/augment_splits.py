@@ -16,7 +16,7 @@ import numpy as np
 
 from tokenry.core.choosing import suggest
 
-__all__ = ["STRATEGIES", "Example", "Split", "leaks", "split"]
+__all__ = ["STRATEGIES", "Example", "Split", "check", "leaks", "split"]
 
 STRATEGIES = ("augtrain-train", "train-val", "augment-and-split")
 
@@ -61,6 +61,18 @@ def leaks(parts: Split) -> int:
     return sum(any(source in known for source in example.sources) for example in parts.validation)
 
 
+def check(strategy: str, share: float) -> None:
+    """Refuse what `split` cannot do, before anything is parsed.
+
+    Raises:
+        ValueError: an unknown strategy, a share outside (0, 1).
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy {strategy!r}.{suggest(strategy, STRATEGIES)} Known: {', '.join(STRATEGIES)}.")
+    if not 0 < share < 1:
+        raise ValueError(f"share={share}; need more than 0 and less than 1.")
+
+
 def split(
     originals: Sequence[Example],
     make: Callable[[Sequence[Example]], Sequence[Example]],
@@ -84,10 +96,7 @@ def split(
 
     Paper: ALP (arXiv 2112.11916), section on AugTrain-Train.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy {strategy!r}.{suggest(strategy, STRATEGIES)} Known: {', '.join(STRATEGIES)}.")
-    if not 0 < share < 1:
-        raise ValueError(f"share={share}; need more than 0 and less than 1.")
+    check(strategy, share)
     rng = np.random.default_rng(seed)
     if strategy == "augtrain-train":
         train = [*originals, *make(originals)]

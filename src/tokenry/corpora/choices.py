@@ -11,7 +11,7 @@ from tokenry.corpora.select import Choice
 if TYPE_CHECKING:
     from tokenry.corpora.selectors import Means
 
-__all__ = ["amount", "choice_of", "cuts_of", "given", "means_of", "named_paths", "weights_of"]
+__all__ = ["amount", "choice_of", "counts_of", "cuts_of", "given", "means_of", "named_paths", "weights_of"]
 
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 
@@ -32,7 +32,7 @@ def amount(text: str | float) -> float:
 
 
 def weights_of(text: str) -> dict[str, float]:
-    """Names with weights, `web=2,books=1`, or those of a mixture.json that a search has written.
+    """Names with weights, `web=2,books=1` or `web=3B,books=500M`, or those of a mixture.json that a search has written.
 
     Raises:
         ValueError: a member has no name or no number, or a name comes twice.
@@ -45,7 +45,7 @@ def weights_of(text: str) -> dict[str, float]:
     for member in text.split(","):
         name, equals, number = member.rpartition("=")
         try:
-            weight = float(number)
+            weight = float(number) if number[-1:] not in tuple("kmgbtKMGBT") else amount(number)
         except ValueError:
             weight = float("nan")
         if not equals or not name.strip() or weight != weight:
@@ -54,6 +54,18 @@ def weights_of(text: str) -> dict[str, float]:
             raise ValueError(f"two weights for {name.strip()!r} in {text!r}; give one.")
         weights[name.strip()] = weight
     return weights
+
+
+def counts_of(text: str) -> tuple[int, ...]:
+    """Whole numbers above 0, `64,32,16`.
+
+    Raises:
+        ValueError: a member is none.
+    """
+    members = text.split(",")
+    if not all(re.fullmatch(r"\s*0*[1-9][0-9]{0,8}\s*", member) for member in members):
+        raise ValueError(f"{text!r} are no counts; need whole numbers above 0 with commas, such as 64,32,16.")
+    return tuple(map(int, members))
 
 
 def named_paths(members: Sequence[str], option: str) -> dict[str, Path]:
@@ -116,6 +128,8 @@ def means_of(targets: Sequence[Path] | None, numbers: Sequence[str] | None, **me
         name, equals, value = typed.partition("=")
         if not (name and equals and value):
             raise ValueError(f"{typed!r} after --set; need NAME=VALUE, such as buckets=10000.")
+        if name.strip() in options:
+            raise ValueError(f"two values for {name.strip()!r} after --set; give one.")
         try:
             options[name.strip()] = amount(value)
         except ValueError:

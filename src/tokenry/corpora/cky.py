@@ -56,10 +56,7 @@ def binary(grammar: "LexicalizedPCFG") -> Binary:
             continue
         p = grammar.rules[label][side] / _total(grammar, label)
         if len(side) == 1:
-            if side[0] != label:  # a label above itself adds nothing to the best tree and is rare; see below
-                single[side[0], label] = p
-            else:
-                single[label, label] = p
+            single[side[0], label] = p
         else:
             made.pairs[side[0]].append((_rest(side[1:]), label, p))
     seen = set()

@@ -7,21 +7,22 @@ Papers: Predictive Data Selection (arXiv 2503.00808) for classifier and threshol
 filters toxic text with classifiers of this kind.
 """
 
-import functools
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from tokenry.core.hashing import fingerprint, stable_hash
+from tokenry.core.hashing import stable_hash
 from tokenry.core.intervals import Interval
 from tokenry.core.report import Report
-from tokenry.corpora import linear
-from tokenry.corpora.engine import Engine, Mapped, open_engine
+from tokenry.corpora.engine import Engine, Mapped
+from tokenry.corpora.learned import linear_family
 from tokenry.corpora.linear import LinearClassifier
 from tokenry.corpora.prepared import Prepared
+from tokenry.corpora.signals import score_corpus
 from tokenry.corpora.units import Reading
 
 __all__ = ["Trained", "auc", "classify", "contributions", "explain", "train_classifier", "weight_of_words"]
@@ -62,7 +63,7 @@ def train_classifier(
         out: folder to save it in; None saves nothing.
         positive: the class whose probability is the signal.
         held_out: share of the documents for the test, chosen by a hash of the text: copies stay together.
-        limit: at most so many documents of each class.
+        limit: a sample of so many documents of each class, those of the lowest hash; the whole source is read.
         overwrite: replace what is at `out`.
         reading: the text column, and what happens to broken rows.
         seed: of the training.
@@ -70,7 +71,10 @@ def train_classifier(
 
     Raises:
         ValueError: a class without documents, or nothing left to train on; `positive` is no class.
+        FileExistsError: `out` is there.
     """
+    if out is not None and Path(out).exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already. Give another --out, or --overwrite.")
     if positive is not None and positive not in classes:
         raise ValueError(f"positive={positive!r} is none of the classes {', '.join(classes)}.")
     texts, labels = _labelled(classes, limit, reading)
@@ -84,6 +88,11 @@ def train_classifier(
     ).named(positive=positive, sources={name: _described(source) for name, source in classes.items()})
     tested = [(text, label) for text, label, out_of in zip(texts, labels, for_test, strict=True) if out_of]
     report = _report(classifier, taught, tested, positive)
+    owners: dict[int, set[str]] = {}
+    for key, label in zip(keys.tolist(), labels, strict=True):
+        owners.setdefault(key, set()).add(label)
+    if n_both := sum(len(one) > 1 for one in owners.values()):
+        report.warnings.append(f"{n_both:,} texts stand in more than one class. Take them out of one.")
     if out is not None:
         classifier.save(out, overwrite=overwrite)
         report.facts["folder"] = str(out)
@@ -123,16 +132,21 @@ def _labelled(classes: Mapping[str, object], limit: int | None, reading: Reading
 
     texts, labels = [], []
     for name, source in classes.items():
-        before = len(texts)
-        for batch in stream(source, text=reading.text, columns=(), skip_bad=reading.skip_bad):
-            found = [text for text in batch.column("text").to_pylist() if text]
-            texts += found[: None if limit is None else limit - (len(texts) - before)]
-            if limit is not None and len(texts) - before >= limit:
-                break
-        if len(texts) == before:
+        batches = stream(source, text=reading.text, columns=(), skip_bad=reading.skip_bad)
+        found = _sample((text for batch in batches for text in batch.column("text").to_pylist() if text), limit)
+        if not found:
             raise ValueError(f"no documents with a text for the class {name!r} ({_described(source)}).")
-        labels += [name] * (len(texts) - before)
+        texts += found
+        labels += [name] * len(found)
     return texts, labels
+
+
+def _sample(texts: Iterable[str], limit: int | None) -> list[str]:
+    """Those of the lowest hash (not the one that holds out), in their order; all without a limit."""
+    if limit is None:
+        return list(texts)
+    lowest = heapq.nsmallest(limit, ((stable_hash(f"sample {text}"), place, text) for place, text in enumerate(texts)))
+    return [text for _, _, text in sorted(lowest, key=lambda one: one[1])]
 
 
 def _described(source: object) -> str:
@@ -151,7 +165,8 @@ def auc(scores_D: Sequence[float] | np.ndarray, labels_D: Sequence[int] | np.nda
         labels_D: 1 for documents of the class, 0 for the others.
 
     Returns:
-        The area with its 95 % interval (DeLong's variance; NaN ends for fewer than two of a kind).
+        The area with its 95 % interval: DeLong's variance, or where that is 0 (no pair is out of order) the score
+        interval of Newcombe (2006, method 5). NaN ends for fewer than two of a kind.
 
     Raises:
         ValueError: documents of one kind only, or other numbers of scores and labels.
@@ -169,7 +184,23 @@ def auc(scores_D: Sequence[float] | np.ndarray, labels_D: Sequence[int] | np.nda
     if min(n_p, n_q) < 2:
         return Interval(value, float("nan"), float("nan"), n_p + n_q)
     half = norm.ppf(0.975) * np.sqrt(above_P.var(ddof=1) / n_p + below_Q.var(ddof=1) / n_q)
+    if half == 0:
+        return Interval(value, *_score_ends(value, n_p, n_q), n_p + n_q)
     return Interval(value, max(0.0, value - half), min(1.0, value + half), n_p + n_q)
+
+
+def _score_ends(value: float, n_p: int, n_q: int) -> tuple[float, float]:
+    """The areas that lie as far from the value as their own variance allows (Hanley and McNeil's, n as the mean)."""
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    def beyond(area: float) -> float:
+        shape = 1 + ((n_p + n_q) / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
+        return (value - area) ** 2 - norm.ppf(0.975) ** 2 * area * (1 - area) * shape / (n_p * n_q)
+
+    low = 0.0 if value == 0 else brentq(beyond, 0.0, value - 1e-9)
+    high = 1.0 if value == 1 else brentq(beyond, value + 1e-9, 1.0)
+    return low, high
 
 
 def classify(
@@ -193,18 +224,8 @@ def classify(
         engine: an engine or its name.
         reading: how the documents are read.
     """
-    classifier = LinearClassifier.load(folder)
-    name = name or linear.signal_name(folder)
-    columns = linear.columns_of(classifier, name, positive=positive)
-    return open_engine(engine).map(
-        source,
-        functools.partial(linear.score, name=name, positive=positive),
-        out,
-        key=fingerprint("linear", 1, classifier.fingerprint, columns),
-        setup=functools.partial(LinearClassifier.load, str(Path(folder).resolve())),
-        reading=reading,
-        label="classify",
-    )
+    family = linear_family(folder, name=name, positive=positive)
+    return score_corpus(source, [family], out, engine=engine, reading=reading)
 
 
 def contributions(classifier: LinearClassifier, text: str) -> tuple[list[tuple[int, int]], np.ndarray]:

@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +53,7 @@ PRONOUNS = {
         ]
     ),
 }
+_ACCENTS = re.compile("[\u0300-\u036f]")
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
 
 
@@ -141,6 +142,15 @@ class Lexicon:
             return None
         return (*self._owners[best.lower() if self.is_folded else best], best)
 
+    def axes(self, text: str) -> set[str]:
+        """The axes of all that a text names; what stands inside a longer form is not named by itself."""
+        found, end = set(), 0
+        for one in self.pattern.finditer(text):
+            if one.start() >= end:
+                end = one.end(1)
+                found.add(self._owners[one[1].lower() if self.is_folded else one[1]][0])
+        return found
+
 
 def _alternatives(tree: dict) -> str:
     """A tree of letters as a pattern that prefers the longest way."""
@@ -179,10 +189,12 @@ def open_lexicon(source: str | Path | Mapping | Lexicon = "identities", *, is_fo
     try:
         text = path.read_text(encoding="utf-8")
         read = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (ValueError, RecursionError) as error:
+        forms = _forms(read, str(path), has_buckets='"descriptor"' in text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}). Convert it: iconv -f LATIN1 -t UTF-8.") from error
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as {path.suffix or 'JSON'} ({error}).") from error
-    name = "identities" if path == _OWN else path.name
-    return Lexicon(name, _forms(read, str(path), has_buckets='"descriptor"' in text), is_folded)
+    return Lexicon("identities" if path == _OWN else path.name, forms, is_folded)
 
 
 def _forms(read: object, where: str, *, has_buckets: bool = False) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -250,21 +262,6 @@ def pronouns(text: str) -> list[str]:
 
     An apostrophe ends the word (`I'm` has `i`); "i" is looked for in lower case, as the text is.
     """
-    folded = unicodedata.normalize("NFKD", text).lower()
+    folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", text).lower())  # else "hélas" has "he"
     words = set(_PUNCTUATION.sub(" ", folded).split())
     return [name for name, members in PRONOUNS.items() if not members.isdisjoint(words)]
-
-
-def naive_match(sentence: str, owners: Iterable[str]) -> str:
-    """The longest form in a sentence by looking for every one; the slow definition `Lexicon.match` is tested by."""
-    best, best_at = "", len(sentence)
-    for form in owners:
-        at = sentence.find(form)
-        while at >= 0:
-            before, after = sentence[at - 1 : at] if at else "", sentence[at + len(form) : at + len(form) + 1]
-            if not before.isalnum() and not after.isalnum():
-                if (len(form), -at) > (len(best), -best_at):
-                    best, best_at = form, at
-                break
-            at = sentence.find(form, at + 1)
-    return best

@@ -141,7 +141,11 @@ def _hf(rest: str) -> Scorer:
     labels = {str(name).lower(): int(place) for place, name in model.config.id2label.items()}
     if label and label.lower() not in labels:
         raise ValueError(f"{folder} has no label {label!r}; it has {', '.join(labels)}.")
-    place = labels[label.lower()] if label else labels.get("toxic", labels.get("toxicity", len(labels) - 1))
+    named = label.lower() or next((name for name in ("toxic", "toxicity") if name in labels), "")
+    if not named and len(labels) > 1:
+        raise ValueError(f"{folder} has the labels {', '.join(labels)}; say whose score you mean: hf:{folder}:LABEL.")
+    place = labels[named] if named else 0
+    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 514) - 2)
     several = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
 
     def score(texts: list[str]) -> list[float]:
@@ -149,10 +153,14 @@ def _hf(rest: str) -> Scorer:
 
         made: list[float] = []
         for start in range(0, len(texts), 32):
-            batch = tokenizer(texts[start : start + 32], return_tensors="pt", padding=True, truncation=True)
+            # What is longer than the model reads is cut to windows, whose scores are averaged, never cut off.
+            batch = tokenizer(texts[start : start + 32], return_tensors="pt", padding=True, truncation=True,
+                              max_length=longest, return_overflowing_tokens=True)  # fmt: skip
+            owner = batch.pop("overflow_to_sample_mapping").numpy()
             with torch.no_grad():
                 logits = model(**batch.to(model.device)).logits.double()
-            made += (torch.sigmoid(logits) if several else torch.softmax(logits, -1))[:, place].tolist()
+            scores = (torch.sigmoid(logits) if several else torch.softmax(logits, -1))[:, place].cpu().numpy()
+            made += (np.bincount(owner, weights=scores) / np.bincount(owner)).tolist()
         return made
 
     return Scorer(f"hf:{folder}:{model.config.id2label[place]}", score)

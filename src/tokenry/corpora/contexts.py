@@ -10,8 +10,9 @@ Paper: BeanCounter: A low-toxicity, large-scale, and open dataset of business-or
 import functools
 import math
 import tempfile
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from tokenry.corpora.units import Reading
 __all__ = ["Side", "Welch", "benjamini_hochberg", "context_batch", "contexts", "drawn", "relative_change", "welch"]
 
 _SENTENCES = pa.list_(pa.struct([("axis", pa.string()), ("descriptor", pa.string()), ("sentence", pa.string())]))
-_SCHEMA = pa.schema([("id", pa.string()), ("sentences", _SENTENCES), ("pronouns", pa.list_(pa.string()))])
+_NAMES = pa.list_(pa.string())
+_SCHEMA = pa.schema([("id", pa.string()), ("sentences", _SENTENCES), ("axes", _NAMES), ("pronouns", _NAMES)])
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def contexts(
         least: descriptors with fewer in either corpus are listed, not tested.
         seed: of the draw, which is by hash: the order of documents and the number of workers do not matter.
         reading: how both are read.
-        engine: an engine or its name.
+        engine: an engine or its name. What is found lies in the folder for temporary files while it runs: on a cluster
+            set TMPDIR to one that all workers see.
 
     Raises:
         ValueError: `per_descriptor` or `least` is too small.
@@ -123,6 +126,7 @@ def contexts(
                                   "found_b": theirs.n_found.get((axis, descriptor), 0)}  # fmt: skip
         if n >= least:
             row |= _compared(scorer(first[:n]), scorer(second[:n]))
+            row["examples"] = (first[0], second[0])
         rows.append(row)
     tested = [row for row in rows if "p" in row]
     for row, p in zip(tested, benjamini_hochberg([row["p"] for row in tested]), strict=True):
@@ -133,34 +137,35 @@ def contexts(
 
 
 def context_batch(batch: pa.RecordBatch, *, lexicon: Lexicon) -> pa.RecordBatch:
-    """The sentences of each document that speak of the lexicon, and its classes of pronouns; the same rows."""
-    found, classes = [], []
+    """The sentences of each document that speak of the lexicon, its axes, its classes of pronouns; the same rows."""
+    found, axes, classes = [], [], []
     for text in batch.column("text").to_pylist():
         named = hits(text or "", lexicon)
         found.append([{"axis": o.axis, "descriptor": o.descriptor, "sentence": o.sentence} for o in named])
+        axes.append(sorted(lexicon.axes(text or "")))
         classes.append(pronouns(text or ""))
     ids = batch.column("id").cast(pa.string())
     return pa.RecordBatch.from_arrays(
-        [ids, pa.array(found, _SENTENCES), pa.array(classes, _SCHEMA[2].type)], schema=_SCHEMA
+        [ids, pa.array(found, _SENTENCES), pa.array(axes, _NAMES), pa.array(classes, _NAMES)], schema=_SCHEMA
     )
 
 
 def drawn(mapped: Mapped, *, per_descriptor: int, per_document: int | None = None, seed: int = 0) -> Side:
     """Draw sentences from what `context_batch` left: those whose hash with the seed is smallest, each once.
 
-    Memory holds `per_descriptor` sentences of each descriptor, and a hash of every different sentence.
+    Memory holds `per_descriptor` sentences of each descriptor, and eight bytes for every different sentence.
     """
     import pyarrow.parquet as pq
 
     held: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    seen: dict[tuple[str, str], set[int]] = defaultdict(set)
+    seen: dict[tuple[str, str], _Distinct] = defaultdict(_Distinct)
     axes, classes, n_documents = Counter(), Counter(), 0
     for part in mapped.parts:
         for batch in pq.ParquetFile(part).iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 n_documents += 1
                 classes.update(row["pronouns"])
-                axes.update({one["axis"] for one in row["sentences"]})
+                axes.update(row["axes"])
                 for key, ranked in _ranked(row["sentences"], seed, per_document).items():
                     seen[key].update(rank for rank, _ in ranked)
                     held[key].update((sentence, rank) for rank, sentence in ranked)
@@ -170,7 +175,26 @@ def drawn(mapped: Mapped, *, per_descriptor: int, per_document: int | None = Non
         key: [sentence for sentence, _ in sorted(found.items(), key=lambda one: one[1])[:per_descriptor]]
         for key, found in held.items()
     }
-    return Side(samples, {key: len(found) for key, found in seen.items()}, axes, classes, n_documents)
+    return Side(samples, {key: found.count() for key, found in seen.items()}, axes, classes, n_documents)
+
+
+class _Distinct:
+    """Counts different hashes: a set of Python's integers takes ten times the memory."""
+
+    def __init__(self) -> None:
+        self._sorted, self._new = np.empty(0, np.uint64), array("Q")
+
+    def update(self, hashes: Iterable[int]) -> None:
+        """Add some."""
+        self._new.extend(hashes)
+        if len(self._new) > 1024 + len(self._sorted):
+            self.count()
+
+    def count(self) -> int:
+        """How many different ones there were."""
+        self._sorted = np.union1d(self._sorted, np.frombuffer(self._new, np.uint64))
+        self._new = array("Q")
+        return len(self._sorted)
 
 
 def _ranked(
@@ -189,7 +213,7 @@ def _side(
     source: object, lexicon: Lexicon, limits: tuple[int, int | None, int], reading: Reading, engine: Engine
 ) -> Side:
     with tempfile.TemporaryDirectory(prefix=".contexts-") as scratch:
-        key = fingerprint("contexts", 1, lexicon.name, {form: list(owner) for form, owner in lexicon.owners.items()})
+        key = fingerprint("contexts", 2, lexicon.name, {form: list(owner) for form, owner in lexicon.owners.items()})
         mapped = engine.map(source, functools.partial(context_batch, lexicon=lexicon), Path(scratch) / "found", key=key,
                             reading=reading, label="contexts")  # fmt: skip
         return drawn(mapped, per_descriptor=limits[0], per_document=limits[1], seed=limits[2])
@@ -282,6 +306,7 @@ def _report(rows: list[dict], tested: list[dict], sides: tuple[Side, Side], fact
             "descriptors": pa.Table.from_pylist(sorted(tested, key=lambda row: row["difference"]), schema),
             "prevalence of axes": _prevalence(axes, ours.axes, theirs.axes, sides, "axis"),
             "prevalence of pronouns": _prevalence(PRONOUNS, ours.pronouns, theirs.pronouns, sides, "pronouns"),
+            "sentences": _examples(tested),
             "too few to test": pa.Table.from_pylist(untested, pa.schema((kinds | found).items())),
         },
         figures=[Figure("interval", "Difference of means", "descriptor", "corpus minus reference", {"95 %": points})]
@@ -295,6 +320,13 @@ def _report(rows: list[dict], tested: list[dict], sides: tuple[Side, Side], fact
             "Sentences of one document are not independent; where documents are few and long, draw one of each.",
         ],
     )  # fmt: skip
+
+
+def _examples(tested: list[dict]) -> pa.Table:
+    """The first of the sentences drawn: whether a descriptor is meant as one ("American" in firms' names) is seen."""
+    rows = [{"descriptor": row["descriptor"], "corpus": row["examples"][0][:200], "reference": row["examples"][1][:200]}
+            for row in tested]  # fmt: skip
+    return pa.Table.from_pylist(rows, pa.schema(dict.fromkeys(("descriptor", "corpus", "reference"), pa.string())))
 
 
 def _prevalence(

@@ -20,7 +20,7 @@ import pyarrow as pa
 from tokenry.core.choosing import suggest
 from tokenry.core.hashing import MinHash, fingerprint
 from tokenry.core.report import Report
-from tokenry.core.runs import check_folder, log, write_run
+from tokenry.core.runs import atomic_write, check_folder, describe_input, log, write_run
 from tokenry.corpora.dedup_clusters import clustered, duplicates_report, ranks, representatives
 from tokenry.corpora.engine import Engine, Mapped, open_engine, read_mapped
 from tokenry.corpora.sidecars import write_sidecar
@@ -31,6 +31,8 @@ __all__ = ["METHODS", "Duplicates", "Settings", "dedup", "normalised_url"]
 # Axes: D documents, E pairs, B bands.
 
 METHODS = ("exact", "url", "minhash")
+OWN = ("paragraphs", "substring")
+_STAMP = "inputs.txt"  # beside the hashes: what they were made from
 _UNSPACED = 24  # characters a word from which on a text counts as written without spaces
 _TRACKING = ("utm_", "fbclid", "gclid", "mc_cid", "mc_eid", "ref_src")
 
@@ -62,7 +64,9 @@ class Settings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(
-                f"no way {self.method!r} to find duplicates.{suggest(self.method, METHODS)} Need {METHODS}."
+                f"no way {self.method!r} to find duplicates.{suggest(self.method, (*METHODS, *OWN))} Need one of "
+                f"{', '.join(METHODS)}; {' and '.join(OWN)} have functions of their own (dedup_paragraphs, "
+                "dedup_substrings)."
             )
         if min(self.width, self.bands, self.rows) < 1 or self.bands * self.rows > 4096:
             raise ValueError(
@@ -127,23 +131,14 @@ def dedup(
     if target.exists():
         raise FileExistsError(f"{out} exists already. Give another --out, or remove it first.")
     earlier = [_opened(folder, settings) for folder in against]
-    extra = (settings.url,) if settings.method == "url" else ()
-    if index_folder.exists():
-        index = _opened(index_folder, settings)
-        log(f"the hashes in {index_folder} are there already")
-    else:
-        plain = replace(reading, columns=extra, sidecars=(), signals=None, schema=None)
-        index = engine.map(
-            source, functools.partial(hashes, settings=settings), index_folder, key=settings.key(), reading=plain,
-            label="hashing",
-        )  # fmt: skip
+    index = _indexed(engine, source, index_folder, settings, reading)
     ids, first_D, sizes_D, n_pairs, n_checked = clustered([*earlier, index], settings)
     n_before = sum(one.n_out for one in earlier)
     rank_D = ranks(keep, sizes_D, n_before=n_before, reading=reading)
     kept_D = representatives(first_D, rank_D)
     mine = np.arange(n_before, len(kept_D))
     is_duplicate_D = kept_D[mine] != mine
-    names = ids.take(pa.array(kept_D[mine], mask=~is_duplicate_D))
+    names = _plain(ids.take(pa.array(kept_D[mine], mask=~is_duplicate_D)))
     cluster_D = np.bincount(first_D, minlength=len(first_D))[first_D]
     columns = {
         f"dedup.{settings.method}.duplicate_of": names,
@@ -154,7 +149,22 @@ def dedup(
     write_run(target, verb="corpus dedup", arguments=arguments, seed=settings.seed, inputs=[source, *against])
     counts = (n_pairs, n_checked, n_before)
     report = duplicates_report(settings, is_duplicate_D, sizes_D[mine], first_D=first_D[mine], counts=counts)
+    report.facts |= index.losses
     return Duplicates(decisions, index, report)
+
+
+def _indexed(engine: Engine, source: object, folder: Path, settings: Settings, reading: Reading) -> Mapped:
+    """The hashes of the documents: those in `folder`, if they were made from just these, else made now."""
+    stamp = fingerprint(describe_input(source), reading.text, reading.skip_bad)
+    if folder.exists():
+        log(f"the hashes in {folder} are there already")
+        return _opened(folder, settings, stamp=stamp)
+    extra = (settings.url,) if settings.method == "url" else ()
+    plain = replace(reading, columns=extra, sidecars=(), signals=None, schema=None)
+    hasher = functools.partial(hashes, settings=settings)
+    index = engine.map(source, hasher, folder, key=settings.key(), reading=plain, label="hashing")
+    atomic_write(folder / _STAMP, stamp)
+    return index
 
 
 def hashes(batch: pa.RecordBatch, *, settings: Settings) -> pa.RecordBatch:
@@ -261,8 +271,19 @@ def _gathered(units: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> tup
     return np.concatenate(pieces) if pieces else units[:0], starts
 
 
-def _opened(folder: str | Path, settings: Settings) -> Mapped:
-    mapped = read_mapped(folder)
+def _plain(names: pa.LargeStringArray) -> pa.ChunkedArray:
+    """Large strings as plain ones, in pieces that fit."""
+    pieces = [names.slice(start, 2**20).cast(pa.string()) for start in range(0, len(names), 2**20)]
+    return pa.chunked_array(pieces, pa.string())
+
+
+def _opened(folder: str | Path, settings: Settings, *, stamp: str | None = None) -> Mapped:
+    mapped, written = read_mapped(folder), Path(folder) / _STAMP
+    if stamp is not None and not (written.is_file() and written.read_text() == stamp):
+        raise ValueError(
+            f"the index {folder} is there already and was made from other documents than these, or not to its end. "
+            "Remove it, or give another --out."
+        )
     if mapped.key != settings.key():
         raise ValueError(
             f"the index {folder} was made with other settings than these. Use the same --method and parameters, or "

@@ -6,6 +6,7 @@ Papers: RedPajama (arXiv 2411.12372), appendix: clusters as connected components
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,21 +30,30 @@ def catch_probability(similarity: float, *, bands: int, rows: int) -> float:
 
 
 def _column(indexes: Sequence[Mapped], name: str) -> pa.Array:
-    """One column of all indexes, one after the other: a column at a time is all that is held."""
+    """One column of all indexes, one after the other: a column at a time is all that is held.
+
+    Strings are large ones: the ids of a hundred million documents are more than 2 GB.
+    """
     import pyarrow.parquet as pq
 
-    parts = [part for index in indexes for part in index.parts]
-    column = pa.concat_tables([pq.read_table(part, columns=[name]) for part in parts]).column(name)
+    column = pa.concat_tables([pq.read_table(part, columns=[name]) for part in _parts(indexes)]).column(name)
+    if pa.types.is_string(column.type):
+        column = column.cast(pa.large_string())
     whole = column.combine_chunks()
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _parts(indexes: Sequence[Mapped]) -> list[Path]:
+    return [part for index in indexes for part in index.parts]
 
 
 def clustered(indexes: Sequence[Mapped], settings: object) -> tuple[pa.Array, np.ndarray, np.ndarray, int, int]:
     """Ids, the first document of each one's cluster, lengths, and the number of pairs before and after checking."""
     ids, sizes_D = _column(indexes, "id"), _column(indexes, "chars").to_numpy()
     names = ["hash"] if settings.method != "minhash" else [f"band{band:03d}" for band in range(settings.bands)]
-    pairs = [_pairs(_column(indexes, name)) for name in names]
-    pairs_E2 = np.unique(np.concatenate(pairs), axis=0) if pairs else np.empty((0, 2), np.int64)
+    # A pair as one number: rows of two are sorted many times slower, and take as much again.
+    coded_E = np.unique(np.concatenate([_pairs(_column(indexes, name)) for name in names]))
+    pairs_E2 = np.stack(np.divmod(coded_E, len(ids)), axis=1) if len(ids) else np.empty((0, 2), np.int64)
     n_pairs = len(pairs_E2)
     if settings.verify and settings.method == "minhash":
         pairs_E2 = pairs_E2[_similarities(indexes, pairs_E2) >= settings.verify]
@@ -51,7 +61,7 @@ def clustered(indexes: Sequence[Mapped], settings: object) -> tuple[pa.Array, np
 
 
 def _pairs(values: pa.Array) -> np.ndarray:
-    """(E, 2) int64: each document whose value was there before, and the first that had it."""
+    """Each document whose value was there before, with the first that had it: int64, first * documents + document."""
     codes = values.dictionary_encode()
     codes_D = codes.indices.fill_null(-1).to_numpy()
     first_C = np.full(len(codes.dictionary), len(codes_D), np.int64)
@@ -59,23 +69,35 @@ def _pairs(values: pa.Array) -> np.ndarray:
     np.minimum.at(first_C, codes_D[known], known)
     firsts = first_C[codes_D[known]]
     later = firsts != known
-    return np.stack([firsts[later], known[later]], axis=1)
+    return firsts[later] * len(codes_D) + known[later]
 
 
 def _similarities(indexes: Sequence[Mapped], pairs_E2: np.ndarray) -> np.ndarray:
     """Estimated Jaccard similarity of each pair, from the whole signatures of the documents in pairs."""
     wanted, places = np.unique(pairs_E2, return_inverse=True)
     places = places.reshape(pairs_E2.shape)
-    held = _column(indexes, "signature").take(pa.array(wanted))
-    if not len(held):
+    if not len(wanted):
         return np.empty(0)
-    raw = b"".join(held.to_pylist())
-    signatures = np.frombuffer(raw, np.uint32).reshape(len(wanted), -1)
+    signatures = _signatures(indexes, wanted)
     made = np.empty(len(pairs_E2))
     for start in range(0, len(pairs_E2), 65_536):
         block = places[start : start + 65_536]
         made[start : start + 65_536] = MinHash.similarity(signatures[block[:, 0]], signatures[block[:, 1]])
     return made
+
+
+def _signatures(indexes: Sequence[Mapped], wanted: np.ndarray) -> np.ndarray:
+    """The signatures of the documents `wanted` (sorted); no others are held for longer than their part is read."""
+    import pyarrow.parquet as pq
+
+    held, n_before = [], 0
+    for part in _parts(indexes):
+        column = pq.read_table(part, columns=["signature"]).column("signature")
+        low, high = np.searchsorted(wanted, [n_before, n_before + len(column)])
+        taken = column.take(pa.array(wanted[low:high] - n_before))
+        held.append(np.frombuffer(b"".join(taken.to_pylist()), np.uint32))
+        n_before += len(column)
+    return np.concatenate(held).reshape(len(wanted), -1)
 
 
 def _components(pairs_E2: np.ndarray, n: int) -> np.ndarray:

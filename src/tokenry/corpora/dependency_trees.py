@@ -2,10 +2,14 @@
 
 The conversion, which is flat and keeps every annotated head:
 
-- A word becomes a leaf; its label is the treebank's own tag (XPOS) where it has one, else the universal one (UPOS).
-- A word with dependents becomes a phrase of the words below it, in the order of the text; the word is its head.
-- The phrase is named by its head and its relation: root S (with or without dependents); ccomp, csubj, advcl, acl SBAR;
-  a nominal with a `case` child PP; NOUN, PROPN, PRON, NUM NP; VERB, AUX VP; ADJ ADJP; ADV ADVP; ADP PP; else X.
+- A word becomes a leaf. Its label is the treebank's own tag (XPOS) where all tags of the sentence are Penn's, which say
+  number and tense; else the universal one (UPOS) with the features that must agree (NOUN.Acc.Plur).
+- A word with dependents becomes a phrase of the words below it, in the order of the text; the word is its head. So does
+  a single word that is a subject, an object or the like. Every phrase keeps its relation.
+- The phrase is named by its head and its relation: root S (with or without dependents); ccomp, csubj, advcl, acl,
+  relcl SBAR; a nominal with a `case` child PP; NOUN, PROPN, PRON, NUM NP; VERB, AUX VP; ADJ ADJP; ADV ADVP; ADP PP;
+  else X.
+- Multi-word tokens (du) are written as their words (de le), and words are divided by spaces: texts come out so.
 - A sentence whose phrases are not stretches of the text (non-projective) has no such tree and is passed over, counted.
 
 Papers: Universal Dependencies v2 (arXiv 2004.10643); ALP: Data Augmentation using Lexicalized PCFGs for Few-Shot Text
@@ -22,7 +26,15 @@ __all__ = ["Sentence", "Skipped", "read_conllu"]
 
 _PHRASES = {"NOUN": "NP", "PROPN": "NP", "PRON": "NP", "NUM": "NP", "VERB": "VP", "AUX": "VP", "ADJ": "ADJP",
             "ADV": "ADVP", "ADP": "PP"}  # fmt: skip
-_CLAUSES = frozenset(["ccomp", "csubj", "advcl", "acl"])
+_NOMINAL = frozenset(["nsubj", "nsubjpass", "obj", "dobj", "iobj", "obl", "pobj", "dative", "attr", "conj", "appos"])
+_CLAUSES = frozenset(["ccomp", "csubj", "advcl", "acl", "relcl"])
+_PENN = frozenset(
+    ["CC", "CD", "DT", "EX", "FW", "IN", "JJ", "JJR", "JJS", "LS", "MD", "NN", "NNS", "NNP", "NNPS", "PDT", "POS",
+     "PRP", "PRP$", "RB", "RBR", "RBS", "RP", "SYM", "TO", "UH", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ", "WDT",
+     "WP", "WP$", "WRB", "ADD", "AFX", "GW", "HYPH", "NFP", "XX", "#", "$", ".", ",", ":", "''", "``", "-LRB-",
+     "-RRB-", '"']
+)  # fmt: skip
+_AGREEING = ("Case", "Number", "Person", "Tense", "VerbForm", "Polarity")
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,10 @@ class Sentence:
 
 @dataclass
 class Skipped:
-    """Sentences without a tree: reason -> how many."""
+    """Sentences without a tree: reason -> how many, and the first document that was not readable."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    first: str = ""
 
     def add(self, reason: str) -> None:
         """Count one."""
@@ -66,7 +79,8 @@ def read_conllu(text: str, *, skipped: Skipped | None = None) -> Iterator[Senten
     rows: list[list[str]] = []
     facts: dict[str, str] = {}
     number = 0
-    for line_number, line in enumerate([*text.splitlines(), ""], start=1):
+    for line_number, line in enumerate([*text.split("\n"), ""], start=1):
+        line = line.rstrip("\r")
         if not line.strip():
             if rows:
                 number += 1
@@ -116,9 +130,11 @@ def _tree(rows: list[list[str]], line_number: int, skipped: Skipped) -> Tree | N
     if max(depth.values()) >= MAX_DEPTH:
         skipped.add("too deep")
         return None
+    penn = all(row[4] in _PENN for row in rows)
+    leaves = [Tree(row[4] if penn else _tag(row), word=row[1]) for row in rows]
     made: dict[int, tuple[Tree, int, int]] = {}
     for place in reversed(order):
-        phrase = _phrase(place, below[place], rows, made)
+        phrase = _phrase(place, below[place], rows, leaves, made)
         if phrase is None:
             skipped.add("non-projective")
             return None
@@ -126,17 +142,22 @@ def _tree(rows: list[list[str]], line_number: int, skipped: Skipped) -> Tree | N
     return made[order[0]][0]
 
 
+def _tag(row: list[str]) -> str:
+    """UPOS with the features that must agree when a phrase is replaced."""
+    said = dict(one.partition("=")[::2] for one in row[5].split("|"))
+    return ".".join([row[3], *(said[name] for name in _AGREEING if name in said)])
+
+
 def _phrase(
-    place: int, below: list[int], rows: list[list[str]], made: dict[int, tuple[Tree, int, int]]
+    place: int, below: list[int], rows: list[list[str]], leaves: list[Tree], made: dict[int, tuple[Tree, int, int]]
 ) -> tuple[Tree, int, int] | None:
     """The tree of a word with its first leaf and the one after its last; None if it is not one stretch."""
-    row = rows[place]
-    leaf = Tree(row[4] if row[4] != "_" else row[3], word=row[1])
+    row, leaf = rows[place], leaves[place]
     parts = sorted([*(made[child] for child in below), (leaf, place, place + 1)], key=lambda part: part[1])
     if any(part[1] != before[2] for before, part in itertools.pairwise(parts)):
         return None
     relation = row[7].partition(":")[0]
-    if not below and relation != "root":
+    if not below and relation != "root" and relation not in _NOMINAL:
         return leaf, place, place + 1
     head = next(number for number, part in enumerate(parts) if part[0] is leaf)
     has_case = any(rows[child][7].partition(":")[0] == "case" for child in below)
@@ -147,4 +168,5 @@ def _phrase(
     else:
         label = _PHRASES.get(row[3], "X")
         label = "PP" if has_case and label == "NP" else label
-    return Tree(label, tuple(part[0] for part in parts), head=head), parts[0][1], parts[-1][2]
+    made_of = tuple(part[0] for part in parts)
+    return Tree(label, made_of, head=head, relation=relation), parts[0][1], parts[-1][2]

@@ -72,6 +72,7 @@ def describe(
         "characters": int(_known(table.column("chars")).sum()),
         "without_text": table.column("bytes").null_count,
         "signals": len(known),
+        **mapped.losses,
     }
     largest = by_source.to_pylist()[0]
     return Report(

@@ -18,8 +18,8 @@ import pyarrow as pa
 from tokenry.core.clustering import LINKAGES, kmeans, nearest
 from tokenry.core.hashing import fingerprint, stable_hash
 from tokenry.core.runs import atomic_folder, atomic_write, log
-from tokenry.corpora.engine import Engine, Mapped, open_engine, parts_of, read_mapped
-from tokenry.corpora.units import Reading
+from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine, parts_of, read_mapped
+from tokenry.corpora.units import Reading, cut_units, inputs_key
 
 __all__ = ["DomainModel", "Settings", "assign", "learn_clusters"]
 
@@ -153,6 +153,8 @@ class DomainModel:
             raise ValueError(f"{folder} is no model of domains ({error}). Make it again.") from error
         if made.encoder is None:
             raise ValueError(f"the model {folder} was made with a function as encoder; give that function again.")
+        if centroids_CD.ndim != 2 or len(made.examples) != len(centroids_CD):
+            raise ValueError(f"{folder} holds {centroids_CD.shape} centroids for {len(made.examples)}. Make it again.")
         return replace(made, words=WordVectors.load(path / "words.npz")) if made.encoder == ONLY_WORDS else made
 
 
@@ -165,21 +167,23 @@ def assign(
     reading: Reading = Reading(),  # noqa: B008 - frozen
     engine: str | Engine = "embedded",
 ) -> Mapped:
-    """Find the cluster of every document, in one pass: `domains.cluster`, `domains.distance` and `domains.chars`.
+    """Find the cluster of every document, in one pass: `domains.cluster`, `domains.distance` and `domains.bytes`.
 
     Args:
-        out: the folder to make; one that is there from the same model is used.
+        out: the folder to make; one that is there from the same model and documents is used.
         model: of `build_domains`.
         folder: where it lies, so that each worker opens it by itself; without it the model travels to them.
 
     Raises:
-        ValueError: `out` is there from another model.
+        ValueError: `out` is there from another model or other documents.
     """
-    key = fingerprint("domains.cluster", 1, model.key)
+    key = fingerprint("domains.cluster", 2, model.key, inputs_key(cut_units(source)), reading.text)
     if Path(out).exists():
         found = read_mapped(out)
         if found.key != key:
-            raise ValueError(f"{out} was made with another model of domains. Remove it, or give another --out.")
+            raise ValueError(
+                f"{out} was made with another model, or from other documents. Remove it, or give another --out."
+            )
         log(f"the clusters in {out} are there already")
         return found
     by_path = folder is not None and isinstance(model.encoder, (str, Path))
@@ -190,13 +194,13 @@ def assign(
 
 
 def clustered(batch: pa.RecordBatch, model: DomainModel) -> pa.RecordBatch:
-    """Cluster, distance from its centroid and characters of each document."""
+    """Cluster, distance from its centroid and bytes of each document."""
     import pyarrow.compute as pc
 
     labels_N, distances_N = model.clusters(batch.column("text").to_pylist())
-    chars = pc.fill_null(pc.utf8_length(batch.column("text")), 0).cast(pa.int64())
+    sizes = pc.fill_null(pc.binary_length(batch.column("text")), 0).cast(pa.int64())
     columns = {"id": batch.column("id"), "domains.cluster": pa.array(labels_N, pa.int64()),
-               "domains.distance": pa.array(distances_N, pa.float64()), "domains.chars": chars}  # fmt: skip
+               "domains.distance": pa.array(distances_N, pa.float64()), "domains.bytes": sizes}  # fmt: skip
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
@@ -220,10 +224,10 @@ def counted(batch: pa.RecordBatch) -> pa.RecordBatch:
 def vectorised(batch: pa.RecordBatch, encode: Callable, *, prefix: int) -> pa.RecordBatch:
     """The vector of each document."""
     texts = batch.column("text").to_pylist()
-    rows = [row.tolist() for row in _vectors(encode, texts, prefix)] if texts else []
-    return pa.RecordBatch.from_arrays(
-        [batch.column("id"), pa.array(rows, pa.list_(pa.float32()))], names=["id", "vector"]
-    )
+    found_ND = _vectors(encode, texts, prefix) if texts else np.empty((0, 1), np.float32)
+    offsets = pa.array(np.arange(len(texts) + 1) * found_ND.shape[1], pa.int32())
+    vectors = pa.ListArray.from_arrays(offsets, pa.array(found_ND.ravel()))
+    return pa.RecordBatch.from_arrays([batch.column("id"), vectors], names=["id", "vector"])
 
 
 def learn_clusters(
@@ -233,53 +237,56 @@ def learn_clusters(
 
     Args:
         source: documents.
-        folder: of the model.
+        folder: of the model; the sample and its vectors stay beside it until the model is there.
         settings: `encoder`, `k`, `prefix`, `width`, `sample` and `seed` decide it.
         reading: without sidecars.
         engine: embeds the sample where an encoder does.
 
     Raises:
-        ValueError: the model in `folder` is of other settings; fewer than two texts in the sample.
+        ValueError: the model in `folder` is of other settings or documents; fewer than two texts in the sample.
     """
     import pyarrow.parquet as pq
 
-    wanted = (settings.k, settings.prefix, settings.width, settings.sample, settings.seed, str(settings.encoder))
-    key = fingerprint("domain model", 1, *wanted)
+    wanted = (settings.k, settings.prefix, settings.width, settings.sample, settings.seed, _name(settings.encoder))
+    key = fingerprint("domain model", 2, *wanted, inputs_key(cut_units(source)), reading.text)
     function = None if isinstance(settings.encoder, (str, Path)) else settings.encoder
     if folder.exists():
         found = DomainModel.load(folder, function)
         if not found.key.startswith(key):
-            raise ValueError(f"{folder} was made with other settings. Remove it, or give another --out.")
+            raise ValueError(
+                f"{folder} was made with other settings, or from other documents. Remove it, or give another --out."
+            )
         log(f"the model in {folder} is there already")
         return found
     scratch = folder.with_name(f".{folder.name}.learning")
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        drawn, texts = _sample(source, scratch, settings, reading=reading, engine=engine)
-        words, vectors_ND = None, None
-        if settings.encoder == ONLY_WORDS:
-            from tokenry.corpora.embedding_features import fit
-
-            words = fit(texts, settings.width, settings.seed)
-            vectors_ND = _vectors(words, texts, settings.prefix)
-        else:
-            embed = functools.partial(vectorised, prefix=settings.prefix)
-            setup = functools.partial(_encoder, settings.encoder)
-            made = engine.map(
-                parts_of(drawn.folder), embed, scratch / "vectors", key=key, setup=setup, label="embedding"
-            )
-            columns = [pq.read_table(part).column("vector").combine_chunks() for part in made.parts]
-            vectors_ND = np.concatenate([one.flatten().to_numpy() for one in columns]).reshape(len(texts), -1)
-        batch = _BATCH if len(texts) > _BATCHES_FROM else None
-        centroids_CD, labels_N = kmeans(vectors_ND, min(settings.k, len(texts)), seed=settings.seed, batch=batch)
-    finally:
+    if not (scratch / key).is_file():
         shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        (scratch / key).touch()
+    drawn, texts = _sample(source, scratch, settings, reading=reading, engine=engine)
+    words, vectors_ND = None, None
+    if settings.encoder == ONLY_WORDS:
+        from tokenry.corpora.embedding_features import fit
+
+        words = fit(texts, settings.width, settings.seed)
+        vectors_ND = _vectors(words, texts, settings.prefix)
+    else:
+        embed = functools.partial(vectorised, prefix=settings.prefix)
+        setup = functools.partial(_encoder, settings.encoder)
+        made = map_once(
+            engine, parts_of(drawn.folder), embed, out=scratch / "vectors", key=key, setup=setup, label="embedding"
+        )
+        columns = [pq.read_table(part).column("vector").combine_chunks() for part in made.parts]
+        vectors_ND = np.concatenate([one.flatten().to_numpy() for one in columns]).reshape(len(texts), -1)
+    batch = _BATCH if len(texts) > _BATCHES_FROM else None
+    centroids_CD, labels_N = kmeans(vectors_ND, min(settings.k, len(texts)), seed=settings.seed, batch=batch)
     examples = _examples(texts, vectors_ND, centroids_CD, labels_N)
     model = DomainModel(
         settings.encoder, settings.prefix, centroids_CD, examples, f"{key}-{fingerprint(centroids_CD)}", words
     )
     with atomic_folder(folder) as part:
         model.save(part)
+    shutil.rmtree(scratch, ignore_errors=True)
     return model
 
 
@@ -289,17 +296,14 @@ def _sample(
     """The beginnings of the documents that the clusters are learned from."""
     import pyarrow.parquet as pq
 
-    n = engine.map(
-        source, counted, scratch / "ids", key=fingerprint("domain sample", 1), reading=reading, label="counting"
-    ).n_out
+    key = fingerprint("domain sample", 1)
+    n = map_once(engine, source, counted, out=scratch / "ids", key=key, reading=reading, label="counting").n_out
     share = min(1.0, (settings.sample or _PER_CLUSTER * settings.k) / max(1, n))
     draw = functools.partial(sampled, share=share, prefix=settings.prefix, seed=settings.seed)
-    drawn = engine.map(
-        source, draw, scratch / "sample", key=fingerprint("domain sample", 1), reading=reading, label="sampling"
-    )
+    drawn = map_once(engine, source, draw, out=scratch / "sample", key=key, reading=reading, label="sampling")
     texts = [t for part in drawn.parts for t in pq.read_table(part).column("text").to_pylist()]
     if len(texts) < 2:
-        raise ValueError(f"{len(texts)} documents with text in the sample; need two at least. Raise --sample.")
+        raise ValueError(f"{len(texts)} documents with text in the sample; need two. Raise --sample, or give more.")
     return drawn, texts
 
 
@@ -319,6 +323,13 @@ def _vectors(encode: Callable, texts: Sequence[str | None], prefix: int) -> np.n
             f"the encoder gave shape {found_ND.shape} for {len(texts)} texts; need one row of finite numbers each."
         )
     return found_ND
+
+
+def _name(encoder: object) -> str:
+    """The same in the next process: a function by where it is defined."""
+    if isinstance(encoder, (str, Path)):
+        return str(encoder)
+    return f"{getattr(encoder, '__module__', '')}:{getattr(encoder, '__qualname__', type(encoder).__name__)}"
 
 
 def _encoder(encoder: object) -> Callable:

@@ -29,24 +29,25 @@ def domains_report(
 
     Args:
         model: with an example of each cluster.
-        documents: cluster, characters and domain of each.
+        documents: cluster, bytes and domain of each.
         domain_C: domain of each cluster, -1 for dropped ones.
         means: signal -> its mean in each cluster.
         removed: share of the documents that the rule removes by clusters, and one by one.
         settings: of the domains.
     """
-    cluster_N, chars_N, domain_N = documents
-    n_clusters, total = len(domain_C), max(1, int(chars_N.sum()))
+    cluster_N, bytes_N, domain_N = documents
+    n_clusters, total = len(domain_C), max(1, int(bytes_N.sum()))
     docs_C = np.bincount(cluster_N, minlength=n_clusters)
     rows = []
     for domain in range(int(domain_C.max()) + 1):
         mine = domain_N == domain
         own = np.flatnonzero(domain_C == domain)
         largest = own[docs_C[own].argmax()]
-        row = {"domain": f"d{domain:02d}", "documents": int(mine.sum()), "chars": int(chars_N[mine].sum()),
-               "share": float(chars_N[mine].sum() / total), "clusters": len(own)}  # fmt: skip
+        row = {"domain": f"d{domain:02d}", "documents": int(mine.sum()), "bytes": int(bytes_N[mine].sum()),
+               "share": float(bytes_N[mine].sum() / total), "clusters": len(own)}  # fmt: skip
         for name, mean_C in means.items():
-            row[name] = float(np.average(np.nan_to_num(mean_C[own]), weights=docs_C[own] + 1e-300))
+            there = own[np.isfinite(mean_C[own])]
+            row[name] = float(np.average(mean_C[there], weights=docs_C[there])) if len(there) else None
         rows.append({**row, "for_example": model.examples[largest][:60]})
     n_out = int((domain_N < 0).sum())
     facts: dict[str, object] = {
@@ -66,18 +67,18 @@ def domains_report(
                 "bar",
                 "Size of the domains",
                 "domain",
-                "share of characters",
+                "share of bytes",
                 {"share": [(row["domain"], row["share"]) for row in rows]},
             )
         ],
         verdict=f"{len(rows)} domains from {n_clusters} clusters hold {1 - n_out / max(1, len(domain_N)):.1%} of the "
         f"documents; the largest has {rows[0]['share']:.1%} of the text.",
-        warnings=_warnings(model, settings, n_domains=len(rows)),
+        warnings=_warnings(model, settings, shares=[row["share"] for row in rows]),
         notes=["'for example' is the beginning of the text nearest to the centroid of the domain's largest cluster."],
     )
 
 
-def _warnings(model: DomainModel, settings: Settings, *, n_domains: int) -> list[str]:
+def _warnings(model: DomainModel, settings: Settings, *, shares: list[float]) -> list[str]:
     warnings = []
     lengths = np.linalg.norm(model.centroids_CD, axis=1)
     if settings.merge_distance is not None and settings.merge_distance >= 1.4 and lengths.max() <= 1 + 1e-6:
@@ -85,6 +86,11 @@ def _warnings(model: DomainModel, settings: Settings, *, n_domains: int) -> list
             f"this encoder's vectors have length 1, where {settings.merge_distance:g} is farther than most pairs are: "
             "nearly all merges. Use --merge-quantile, or --domains."
         )
-    if n_domains == 1:
+    if len(shares) == 1:
         warnings.append("all documents are in one domain; there is nothing to mix. Merge less.")
+    elif len(shares) >= 10 and shares[0] > 5 / len(shares) and settings.linkage != "ward":
+        warnings.append(
+            f"d00 holds {shares[0]:.0%} of the text: linkage {settings.linkage} sets outliers apart, joins the rest. "
+            "For domains of more even size: --linkage ward, or more --domains."
+        )
     return warnings

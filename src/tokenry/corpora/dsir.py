@@ -32,6 +32,7 @@ __all__ = ["Bag", "Weights", "count", "kl_divergence", "kl_reduction", "score"]
 
 VERSION = 1
 _MOST_BUCKETS = 1 << 22
+_AT_ONCE = 1 << 22  # counts in memory at one time
 _LENGTHS = 64  # classes of length, each a quarter of an octave of words wide: 1 to 60,000 words
 
 
@@ -58,16 +59,16 @@ class Bag:
         if self.words != "lowered":
             Features(words=self.words)
 
-    def of(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, texts: pa.Array | Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Hashes of the words of all texts, where each text's begin (D + 1,), and which texts are given (D,)."""
         import pyarrow.compute as pc
 
-        texts = texts.cast(pa.string())
         if self.words == "lowered":
+            texts = texts.texts if isinstance(texts, Prepared) else texts.cast(pa.string())
             prepared = Prepared(pc.utf8_lower(texts))
             words = prepared.tokens
         else:
-            prepared = Prepared(texts)
+            prepared = texts if isinstance(texts, Prepared) else Prepared(texts.cast(pa.string()))
             words = getattr(prepared, self.words)
         return words.hashes, words.offsets, prepared.given
 
@@ -88,6 +89,12 @@ class Counts:
     def n(self) -> int:
         """Words and runs of words in all."""
         return int(self.buckets_K.sum())
+
+    @property
+    def mean_words(self) -> float:
+        """Words of a document, where words and pairs were counted: n words have n - 1 pairs."""
+        n_documents, n_empty = int(self.lengths_L.sum()), int(self.lengths_L[0])
+        return (self.n + n_documents - n_empty) / 2 / n_documents
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +133,7 @@ class Weights:
         target_L, raw_L = (one.lengths_L + 1.0 for one in (self.target, self.raw))
         return np.log(target_L / target_L.sum()) - np.log(raw_L / raw_L.sum())
 
-    def of(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, texts: pa.Array | Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log weight, number of words and runs, and log ratio of the length of each text (D,); nan without a text."""
         from tokenry.corpora.dsir_kernels import bag_sums
 
@@ -135,6 +142,7 @@ class Weights:
         lengths_D = self.log_lengths[length_class(np.diff(offsets))]
         return np.where(given, sums_D, np.nan), n_D, np.where(given, lengths_D, np.nan)
 
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Changes with anything that decides a weight."""
         counts = [self.target.buckets_K, self.target.lengths_L, self.raw.buckets_K, self.raw.lengths_L]
@@ -160,7 +168,10 @@ class Weights:
         """
         folder = Path(folder)
         if not (folder / "dsir.json").is_file():
-            raise FileNotFoundError(f"no dsir.json in {folder}. Need a folder that `tokenry corpus utility dsir` left.")
+            raise FileNotFoundError(
+                f"no dsir.json in {folder}. Need the OUT.model that `tokenry corpus utility --method dsir --out OUT` "
+                "left."
+            )
         record = json.loads((folder / "dsir.json").read_text(encoding="utf-8"))
         bag = Bag(**record["bag"])
         counts = np.load(folder / "counts.npy", allow_pickle=False)
@@ -238,7 +249,7 @@ def _counts_in(part: Path, bag: Bag) -> Counts:
     import pyarrow.parquet as pq
 
     found = []
-    for batch in pq.ParquetFile(part).iter_batches(batch_size=64):
+    for batch in pq.ParquetFile(part).iter_batches(batch_size=max(1, _AT_ONCE // bag.buckets)):
         rows = {
             name: batch.column(name).flatten().to_numpy().reshape(batch.num_rows, -1) for name in batch.schema.names
         }
@@ -253,16 +264,18 @@ def score(batch: pa.RecordBatch, weights: Weights) -> pa.RecordBatch:
     for each word and pair, which a length does not enter. `dsir.log_length_ratio` says how much likelier a document of
     so many words is in the target than in the corpus: added to the log weight, lengths are matched too.
     """
-    sums_D, n_D, lengths_D = weights.of(batch.column("text"))
-    version = {"version": weights.fingerprint()}
-    columns = {
-        "dsir.log_weight": sums_D,
-        "dsir.log_weight_per_ngram": np.divide(sums_D, n_D, out=np.full(len(sums_D), np.nan), where=n_D > 0),
-        "dsir.log_length_ratio": lengths_D,
-    }
+    names = ("dsir.log_weight", "dsir.log_weight_per_ngram", "dsir.log_length_ratio")
+    columns = dict(zip(names, log_weights(batch.column("text"), weights), strict=True))
+    version = {"version": weights.fingerprint}
     arrays = [batch.column("id").cast(pa.string()), *(pa.array(v, FLOAT, from_pandas=True) for v in columns.values())]
     fields = [pa.field("id", pa.string()), *(pa.field(name, FLOAT, metadata=version) for name in columns)]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def log_weights(texts: pa.Array | Prepared, weights: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log weight, log weight a word or pair, and log ratio of the length of each text (D,); nan where there is none."""
+    sums_D, n_D, lengths_D = weights.of(texts)
+    return sums_D, np.divide(sums_D, n_D, out=np.full(len(sums_D), np.nan), where=n_D > 0), lengths_D
 
 
 def kl_divergence(counts_K: np.ndarray, other_K: np.ndarray, *, smoothing: float = 1e-8) -> float:

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,36 @@ from pathlib import Path
 import pyarrow as pa
 
 from tokenry.core.choosing import needs
+from tokenry.core.columns import BadRows
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import Progress, atomic_path, atomic_write, check_folder, log
-from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of, read_mapped, write_manifest
-from tokenry.corpora.units import Reading, Tally, Unit, cut_units, finished, first_schema, part_name, run_unit
+from tokenry.corpora.engine import (
+    Mapped,
+    grouped_schema,
+    joined_names,
+    joined_schema,
+    parts_of,
+    read_mapped,
+    sorted_schema,
+    write_manifest,
+    write_rows,
+)
+from tokenry.corpora.units import (
+    Reading,
+    Tally,
+    Unit,
+    cut_units,
+    finished,
+    first_schema,
+    inputs_key,
+    part_name,
+    run_unit,
+)
 
 __all__ = ["EmbeddedEngine", "begin", "finish"]
 
 _POLL = 0.5
+_GROUP_ROWS = 16_384  # rows that DuckDB hands over at once
 _WORKER: dict[str, object] = {}
 
 
@@ -140,7 +163,7 @@ class EmbeddedEngine:
         names = ", ".join(map(quoted, keys))
         made = [_aggregate(name, *what, schema.field(name).type) for name, what in aggregates.items()]
         query = f"SELECT {', '.join([names, *made])} FROM {_scan(source)} GROUP BY {names} ORDER BY {names}"
-        return self.query(query, out)
+        return self.query(query, out, schema)
 
     def join(
         self,
@@ -160,7 +183,7 @@ class EmbeddedEngine:
         ours = pq.read_schema(files[0][0]).names
         order = ", ".join(quoted(name) for name in [on, *(n for n in [*ours, *names.values()] if n != on)])
         by = f"{_scan(left)} AS l {how.upper()} JOIN {_scan(right)} AS r ON l.{quoted(on)} = r.{quoted(on)}"
-        return self.query(f"SELECT l.*{added} FROM {by} ORDER BY {order}", out)
+        return self.query(f"SELECT l.*{added} FROM {by} ORDER BY {order}", out, joined_schema(*files, names))
 
     def sort(
         self,
@@ -175,12 +198,13 @@ class EmbeddedEngine:
         way = "DESC" if descending else "ASC"
         order = ", ".join(f"{quoted(name)} {way} NULLS LAST" for name in by)
         columns = f"* EXCLUDE ({', '.join(map(quoted, by))})" if drop else "*"
-        return self.query(f"SELECT {columns} FROM {_scan(source)} ORDER BY {order}", out)
+        schema = sorted_schema(parts_of(source), by if drop else ())
+        return self.query(f"SELECT {columns} FROM {_scan(source)} ORDER BY {order}", out, schema)
 
-    def query(self, query: str, out: str | Path) -> Path:
+    def query(self, query: str, out: str | Path, schema: pa.Schema) -> Path:
         """Write what a query of DuckDB gives as one Parquet file that appears whole or not at all."""
         with self.connect(Path(out).resolve().parent) as database, atomic_path(out) as part:
-            database.execute(f"COPY ({query}) TO {_text(str(part))} (FORMAT parquet, COMPRESSION zstd)")
+            write_rows(database.sql(query).to_arrow_reader(_GROUP_ROWS), part, schema)
         return Path(out)
 
     @contextlib.contextmanager
@@ -212,10 +236,10 @@ def begin(source: object, out: str | Path, *, key: str, reading: Reading) -> tup
     check_folder(target.parent)
     if target.exists():
         raise FileExistsError(f"{out} exists already. Give another folder, or remove it first.")
-    units = cut_units(source)
+    units = cut_units(source, skip_bad=reading.skip_bad)
     if reading.schema is None:
         reading = replace(reading, schema=first_schema(units, reading))
-    state = {"key": key, "inputs": _fingerprint(units), "reading": fingerprint(_said(reading)), "format": 1}
+    state = {"key": key, "inputs": inputs_key(units), "reading": fingerprint(_said(reading)), "format": 1}
     folder = target.parent / f".{target.name}.unfinished"
     record = folder / "state.json"
     if record.is_file():
@@ -237,6 +261,7 @@ def finish(folder: Path, out: str | Path, tallies: list[Tally], *, key: str, eng
     if missing:
         raise RuntimeError(f"{folder} lacks the parts {missing[:5]}: not written, or not seen from here. Run it again.")
     _check_schemas(folder, tallies)
+    _tell_of_broken_rows(tallies)
     write_manifest(Mapped(folder, tallies, key), engine)
     for line in folder.glob(".part-*.json"):
         line.unlink()
@@ -264,6 +289,13 @@ def _check_schemas(folder: Path, tallies: list[Tally]) -> None:
             )
 
 
+def _tell_of_broken_rows(tallies: list[Tally]) -> None:
+    """One warning, whatever the verb makes of its report: rows that are gone must not go unseen."""
+    told = BadRows(sum(tally.n_bad for tally in tallies), [one for tally in tallies for one in tally.examples][:1])
+    if told.n:
+        warnings.warn(str(told), stacklevel=2)
+
+
 def _said(reading: Reading) -> dict[str, object]:
     return {
         "text": reading.text,
@@ -274,16 +306,6 @@ def _said(reading: Reading) -> dict[str, object]:
         "signals": None if reading.signals is None else list(reading.signals),
         "on_error": reading.on_error,
     }
-
-
-def _fingerprint(units: list[Unit]) -> str:
-    """Of the files by size and time, and of how they are cut."""
-    said = []
-    for unit in units:
-        path = Path(unit.place.path)
-        stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
-        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or ()), *stamp])
-    return fingerprint(said)
 
 
 def _aggregate(name: str, how: str, column: str, kind: pa.DataType) -> str:
@@ -326,9 +348,10 @@ def _start_worker(function: Callable, setup: Callable | None, folder: Path, read
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work; a Ctrl-C reaches the whole group
     pa.set_cpu_count(1)
-    state = (setup(),) if setup is not None else ()
+    # Not set up here: what fails while a worker starts is lost, and the pool only says that it broke.
+    _WORKER["setup"] = setup
     _WORKER["run"] = functools.partial(
-        run_unit, function=function, out=folder, reading=reading, state=state, count=functools.partial(_tell, counter)
+        run_unit, function=function, out=folder, reading=reading, count=functools.partial(_tell, counter)
     )
 
 
@@ -338,4 +361,7 @@ def _tell(counter: object, n: int) -> None:
 
 
 def _work(unit: Unit) -> Tally:
-    return _WORKER["run"](unit)
+    if "state" not in _WORKER:
+        setup = _WORKER["setup"]
+        _WORKER["state"] = (setup(),) if setup is not None else ()
+    return _WORKER["run"](unit, state=_WORKER["state"])

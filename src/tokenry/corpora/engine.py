@@ -7,7 +7,7 @@ Daft engine runs the same functions on the Ray cluster that the user already has
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +35,7 @@ ENGINES = {
     "daft": "tokenry.corpora.engine_daft:DaftEngine",
 }
 MANIFEST = "manifest.json"
+_GROUP_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Mapped:
     def n_bad(self) -> int:
         """Broken rows passed over."""
         return sum(tally.n_bad for tally in self.tallies)
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What was passed over or set aside, as facts of a report; empty where nothing was."""
+        found = {"broken rows": self.n_bad, "quarantined": len(self.quarantined)}
+        return {name: n for name, n in found.items() if n}
 
     @property
     def quarantined(self) -> list[tuple[str, str]]:
@@ -222,6 +229,38 @@ def grouped_schema(files: Sequence[str], keys: Sequence[str], aggregates: Mappin
             kind = pa.float64() if pa.types.is_floating(kind) else pa.int64()
         fields.append(pa.field(name, kind))
     return pa.schema(fields)
+
+
+def sorted_schema(files: Sequence[str], dropped: Sequence[str] = ()) -> pa.Schema:
+    """The schema of what `Engine.sort` writes: that of its input without the columns `dropped`."""
+    import pyarrow.parquet as pq
+
+    return pa.schema([column for column in pq.read_schema(files[0]) if column.name not in dropped])
+
+
+def joined_schema(left: Sequence[str], right: Sequence[str], names: Mapping[str, str]) -> pa.Schema:
+    """The schema of what `Engine.join` writes, with `names` of `joined_names`."""
+    import pyarrow.parquet as pq
+
+    theirs = pq.read_schema(right[0])
+    return pa.schema([*sorted_schema(left), *(theirs.field(name).with_name(new) for name, new in names.items())])
+
+
+def write_rows(batches: Iterable[pa.RecordBatch], out: str | Path, schema: pa.Schema) -> None:
+    """Write what a query gives as one Parquet file: equal rows make equal bytes, whichever engine gave them."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        held = schema.empty_table()
+        for batch in batches:
+            table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+            held = pa.concat_tables([held, table])
+            whole = held.num_rows - held.num_rows % _GROUP_ROWS
+            if whole:
+                writer.write_table(held.slice(0, whole).combine_chunks(), row_group_size=_GROUP_ROWS)
+                held = held.slice(whole).combine_chunks()
+        if held.num_rows:
+            writer.write_table(held.combine_chunks())
 
 
 def joined_names(left: Sequence[str], right: Sequence[str], *, on: str, how: str) -> dict[str, str]:

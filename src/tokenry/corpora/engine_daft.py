@@ -10,6 +10,7 @@ Daft lives in a child process: it may be set up once only in a process, and it c
 import json
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import traceback
@@ -21,7 +22,15 @@ import pyarrow as pa
 from tokenry.core.choosing import needs
 from tokenry.core.runs import Progress, atomic_path, log
 from tokenry.corpora.embedded import begin, finish
-from tokenry.corpora.engine import Mapped, grouped_schema, joined_names, parts_of
+from tokenry.corpora.engine import (
+    Mapped,
+    grouped_schema,
+    joined_names,
+    joined_schema,
+    parts_of,
+    sorted_schema,
+    write_rows,
+)
 from tokenry.corpora.units import Reading, Unit, finished, run_unit
 
 __all__ = ["DaftEngine"]
@@ -29,6 +38,7 @@ __all__ = ["DaftEngine"]
 # Daft and Ray report home unless told not to, and Daft decides when it is imported.
 _QUIET = {"DO_NOT_TRACK": "1", "DAFT_ANALYTICS_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0"}
 _POLL = 0.5
+_STOPPED = ".stopped"  # in the folder of the parts: a unit has failed, begin no other
 
 
 class DaftEngine:
@@ -66,6 +76,7 @@ class DaftEngine:
         rest = [unit for unit in units if finished(folder, unit.number) is None]
         if len(rest) < len(units):
             log(f"{label}: {len(units) - len(rest)} of {len(units)} parts are there already")
+        (folder / _STOPPED).unlink(missing_ok=True)  # left by a run that failed
         told: set[int] = set()
 
         def tell(progress: Progress) -> None:
@@ -110,7 +121,8 @@ class DaftEngine:
     ) -> Path:  # fmt: skip
         """As `engine.Engine.join` says."""
         files = parts_of(left), parts_of(right)
-        return self._query(_join, (*files, joined_names(*files, on=on, how=how), on, how), out)
+        names = joined_names(*files, on=on, how=how)
+        return self._query(_join, (*files, names, on, how, joined_schema(*files, names)), out)
 
     def sort(
         self,
@@ -122,7 +134,9 @@ class DaftEngine:
         drop: bool = False,
     ) -> Path:
         """As `engine.Engine.sort` says."""
-        return self._query(_sort, (parts_of(source), list(by), descending, drop), out)
+        files = parts_of(source)
+        schema = sorted_schema(files, by if drop else ())
+        return self._query(_sort, (files, list(by), descending, schema), out)
 
     def _query(self, task: Callable, work: tuple, out: str | Path) -> Path:
         with atomic_path(out) as part:
@@ -208,9 +222,8 @@ def _child(pipe: object, address: str | None, workers: int | None, task: Callabl
 
 
 def _sentence(error: Exception, address: str | None) -> str:
-    if "No module named" in str(error):
-        missing = str(error).rpartition("No module named")[2].split("'")[1]
-        return f"the workers have no module {missing!r}. Install it (and tokenry) in their environment, too."
+    if missing := re.findall(r"No module named \W*([\w.]+)", str(error)):  # quoted as often as it was passed on
+        return f"the workers have no module {missing[-1]!r}. Install it (and tokenry) in their environment, too."
     if address and ("connect" in str(error).lower() or isinstance(error, ConnectionError)):
         return (
             f"no answer from the Ray cluster at {address} ({error}). Is it running, and does this user have its "
@@ -259,7 +272,7 @@ def _runner(daft: object, n_workers: int, *, on_ray: bool) -> type:
 
 def _outcome(runner: object, place: int) -> str:
     """Run one unit; an error comes back as a sentence, for Daft would wrap it in its own. After one, none is begun."""
-    stop = runner.folder / ".stopped"
+    stop = runner.folder / _STOPPED
     if stop.exists():
         return json.dumps(None)
     try:
@@ -282,37 +295,20 @@ def _group(daft: object, work: tuple) -> None:
         made.append(value.alias(name))
     frame = daft.read_parquet(files)
     frame = frame.groupby(*keys).agg(*made) if made else frame.select(*keys).distinct()
-    _write(frame.sort(keys), out, schema)
+    write_rows(frame.sort(keys).to_arrow_iter(), out, schema)
 
 
 def _join(daft: object, work: tuple) -> None:
-    left, right, names, on, how, out = work
+    left, right, names, on, how, schema, out = work
     ours, theirs = daft.read_parquet(left), daft.read_parquet(right)
     if names:
         theirs = theirs.select(on, *(daft.col(name).alias(new) for name, new in names.items()))
     order = [on, *(name for name in [*ours.column_names, *names.values()] if name != on)]
     joined = ours.join(theirs, on=on, how=how).select(*ours.column_names, *names.values())
-    _write(joined.sort(order), out, None)
+    write_rows(joined.sort(order).to_arrow_iter(), out, schema)
 
 
 def _sort(daft: object, work: tuple) -> None:
-    files, by, descending, drop, out = work
+    files, by, descending, schema, out = work
     frame = daft.read_parquet(files).sort(by, desc=descending, nulls_first=False)
-    _write(frame.exclude(*by) if drop else frame, out, None)
-
-
-def _write(frame: object, out: str, schema: pa.Schema | None) -> None:
-    """Stream a frame into one Parquet file, strings as Arrow's plain ones."""
-    from pyarrow import parquet
-
-    wanted = schema or _plain_strings(frame.schema().to_pyarrow_schema())
-    with parquet.ParquetWriter(out, wanted, compression="zstd") as writer:
-        for batch in frame.to_arrow_iter():
-            writer.write_batch(batch.select(wanted.names).cast(wanted))
-
-
-def _plain_strings(schema: pa.Schema) -> pa.Schema:
-    return pa.schema(
-        pa.field(column.name, pa.string() if pa.types.is_large_string(column.type) else column.type)
-        for column in schema
-    )
+    write_rows(frame.to_arrow_iter(), out, schema)

@@ -142,7 +142,8 @@ class Family:
 
     Attributes:
         name: what a user types.
-        version: of the definitions; another one means other values under the same names.
+        version: of the definitions (of a trained model its fingerprint); another one means other values under the same
+            names.
         columns: name and type of each signal.
         score: fills them: prepared texts, the batch they came from, and the material; every column is an array with
             one value a document, floats with nan where there is none.
@@ -151,7 +152,7 @@ class Family:
     """
 
     name: str
-    version: int
+    version: int | str
     columns: Mapping[str, pa.DataType]
     score: Callable[[Prepared, pa.RecordBatch, Material], Mapping[str, object]]
     says: str

@@ -17,11 +17,10 @@ __all__ = ["Part", "Submission", "part_kind", "read_submission"]
 
 _TAG = re.compile(rb"^<(/?)(DOCUMENT|TEXT)>[ \t]*$", re.MULTILINE)
 _FIELD = re.compile(r"^<([A-Z][A-Z0-9-]*)>[ \t]*(.*)$", re.MULTILINE)
-_KEY = re.compile(r"^[ \t]*([A-Z][A-Z0-9 ./&'()-]{2,60}):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_KEY = re.compile(r"^[ \t]*([A-Z][A-Z0-9 ./&'()-]{2,60}):[ \t]*(\S.*)$", re.MULTILINE)
 _UUENCODED = re.compile(rb"^\s*(?:<[A-Za-z]{2,8}>\s*)?begin [0-7]{3,4} \S", re.DOTALL)
 _WRAPPER = re.compile(rb"^\s*<(XBRL|XML|PDF|HTML)>[ \t]*\n?", re.IGNORECASE)
 _MARKUP = re.compile(rb"<(?:!doctype html|html|body|head|div|p|br|font|center|td)[\s>]", re.IGNORECASE)
-_SCRIPT_MARKS = ("EX-101", "XML", "GRAPHIC", "EXCEL", "ZIP", "JSON", "PDF")
 _SUFFIXES = {
     "image": "jpg jpeg gif png bmp tif tiff svg",
     "pdf": "pdf",

@@ -6,6 +6,7 @@ request, at most ten requests a second; who breaks them is shut out.
 Paper: BeanCounter: A low-toxicity, large-scale, and open dataset of business-oriented text (arXiv 2409.17827).
 """
 
+import http.client
 import re
 import time
 import urllib.error
@@ -138,7 +139,9 @@ def _fetched(address: str, user_agent: str, pace: _Pace) -> bytes | None:
         request = urllib.request.Request(address, headers={"User-Agent": user_agent, "Accept-Encoding": "identity"})
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                data = answer.read(MOST_BYTES + 1)
+                data, promised = answer.read(MOST_BYTES + 1), answer.headers.get("Content-Length") or ""
+            if promised.isdigit() and len(data) < int(promised) <= MOST_BYTES:  # the library takes that for the end
+                raise ConnectionError(f"{len(data):,} of {int(promised):,} bytes came")
             if len(data) > MOST_BYTES:
                 raise ValueError(f"{address} is over {MOST_BYTES:,} bytes long; that is no filing.")
             return data
@@ -150,7 +153,7 @@ def _fetched(address: str, user_agent: str, pace: _Pace) -> bytes | None:
             problem = error
             said = error.headers.get("Retry-After", "") or ""
             wait = float(said) if said.isdigit() else 2.0**attempt
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             problem, wait = error, 2.0**attempt
         if attempt + 1 < _TRIES:
             pace.sleep(min(wait, _LONGEST_WAIT))

@@ -75,7 +75,7 @@ def sections(text: str, form: str) -> list[Section]:
     chain = _best_chain(candidates)
     last = next((one.start() for one in _END.finditer(text, chain[-1].start)), len(text))
     ends = [one.start for one in chain[1:]] + [last]
-    return [Section(_name(one.order, text, is_quarterly), one.start, end) for one, end in zip(chain, ends, strict=True)]
+    return [Section(_name(one.order, is_quarterly), one.start, end) for one, end in zip(chain, ends, strict=True)]
 
 
 def _orders(heading: re.Match, weight: float, parts: list[tuple[int, int]], *, is_quarterly: bool) -> list[_Candidate]:
@@ -121,7 +121,7 @@ def _best_chain(candidates: list[_Candidate]) -> list[_Candidate]:
     return chain[::-1]
 
 
-def _name(order: tuple[int, int, str], text: str, is_quarterly: bool) -> str:
+def _name(order: tuple[int, int, str], is_quarterly: bool) -> str:
     first, second, letter = order
     if is_quarterly:
         return f"{'I' * first}.{second}{letter}"

@@ -16,9 +16,11 @@ from tokenry.corpora.html_text import PAGE_BREAK, decoded, html_text, is_numeric
 
 __all__ = ["Cleaned", "clean_html", "clean_part", "clean_plain", "without_furniture"]
 
-MOST_LINES = 2_000_000
 _PAGE_TAG = re.compile(r"^[ \t]*<PAGE>[ \t]*(?:\d{1,4}[ \t]*)?$", re.IGNORECASE | re.MULTILINE)
-_TABLE_BLOCK = re.compile(r"^[ \t]*<TABLE>[ \t]*\n(.*?)(?:^[ \t]*</TABLE>[ \t]*$|\Z)", re.I | re.M | re.S)
+# What has no end of its own ends where the next begins; the last one would take the rest of the filing with it.
+_TABLE_BLOCK = re.compile(
+    r"^[ \t]*<TABLE>[ \t]*\n(.*?)(?:^[ \t]*</TABLE>[ \t]*$|(?=^[ \t]*<TABLE>))", re.I | re.M | re.S
+)
 _TABLE_TAG = re.compile(r"^[ \t]*</?(?:TABLE|CAPTION)>[ \t]*$|</?(?:S|C|F\d?|FN)>", re.IGNORECASE | re.MULTILINE)
 _NUMBER = re.compile(
     r"^(?:page\s+)?(?:[-–—]\s*)?(?:[a-z]{1,2}-)?(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/)\s*\d{1,4})?(?:\s*[-–—])?\.?$",

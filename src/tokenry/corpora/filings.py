@@ -6,10 +6,9 @@ Every document of a filing that is prose becomes one row: cleaned text, form, ty
 Paper: BeanCounter: A low-toxicity, large-scale, and open dataset of business-oriented text (arXiv 2409.17827).
 """
 
-import gzip
 import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -17,19 +16,20 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tokenry.core.hashing import fingerprint
+from tokenry.core.hashing import fingerprint, stable_hash
 from tokenry.core.report import Figure, Report
 from tokenry.corpora.engine import Engine
 from tokenry.corpora.filing_container import Part, Submission, part_kind, read_submission
 from tokenry.corpora.filing_sections import Section, sections
 from tokenry.corpora.filing_text import clean_part
 from tokenry.corpora.html_text import UnreadablePage
+from tokenry.corpora.raw_contents import PACKED, contents
 from tokenry.corpora.raw_files import Converted, Passed, convert, find_raw
 
 __all__ = ["FILINGS", "SUFFIXES", "Wanted", "filings_report", "read_filing", "read_filings"]
 
-VERSION = 1
-SUFFIXES = (".txt", ".txt.gz", ".nc", ".nc.gz", ".sgml", ".sgml.gz")
+VERSION = 2
+SUFFIXES = (*(f".{kind}{packed}" for kind in ("txt", "nc", "sgml", "tar") for packed in PACKED), ".tgz")
 ITEMS = pa.list_(pa.struct([("item", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
 FILINGS = pa.schema(
     [
@@ -43,6 +43,7 @@ FILINGS = pa.schema(
 )  # fmt: skip
 """Columns of the documents; `source` is the form, `kind` "html" or "text", `item` null but where Items are rows."""
 MOST_BYTES = 2**30
+_LEFT = ("n_tables", "n_furniture")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -101,15 +102,18 @@ def read_filings(
     wanted: Wanted = Wanted(),
     per_part: int = 64,
     engine: str | Engine = "embedded",
+    again: bool = False,
 ) -> Converted:
     """Make documents of the filings in files, folders and globs.
 
     Args:
-        source: full-submission text files, also with .gz; of folders those that end in `SUFFIXES`.
+        source: full-submission text files, or tar archives of them (a day's feed), also packed; of folders those that
+            end in `SUFFIXES`.
         out: the folder of Parquet parts to make (columns: `FILINGS`); `passed.tsv` in it says what was left out.
         wanted: which filings and parts.
         per_part: files whose documents make one part.
         engine: an engine or its name.
+        again: where `out` was made of the same files with the same settings, take it as it is.
 
     Raises:
         FileNotFoundError: nothing is there. FileExistsError: `out` is.
@@ -120,34 +124,39 @@ def read_filings(
     settings = asdict(wanted)
     key = fingerprint("filings", VERSION, {name: str(value) for name, value in settings.items()})
     return convert(files, out, read=partial(read_filing, wanted=wanted), schema=FILINGS, key=key, per_part=per_part,
-                   engine=engine, label="filings", run={"verb": "corpus filings", **settings})  # fmt: skip
+                   engine=engine, label="filings", again=again, run={"verb": "corpus filings", **settings})  # fmt: skip
 
 
 def read_filing(path: Path, passed: Passed, *, wanted: Wanted = Wanted()) -> Iterator[dict[str, object]]:
-    """The documents of one file as rows with the columns of `FILINGS`; what is left out goes to `passed`."""
-    data, is_whole = _bytes_of(path, passed)
-    if data is None:
-        return
+    """The documents of one file, or of a tar archive of filings, as rows with the columns of `FILINGS`.
+
+    What is left out goes to `passed`. A tar archive is read member by member; nothing is written to the disk.
+    """
+    for name, data, is_whole in contents(path, passed, most_bytes=MOST_BYTES):
+        yield from _documents(name, data, is_whole, wanted, passed)
+
+
+def _documents(file: str, data: bytes, is_whole: bool, wanted: Wanted, passed: Passed) -> Iterator[dict[str, object]]:
     try:
         filing = read_submission(data)
     except ValueError:
         passed.n_seen += 1
-        passed.add("no filing", path.name)
+        passed.add("no filing", file)
         return
     if reason := wanted.takes(filing):
         passed.n_seen += 1
-        passed.add(reason, filing.accession or path.name)
+        passed.add(reason, filing.accession or file)
         return
     if not (filing.is_whole and is_whole):
-        passed.add("cut short (what is there is kept)", filing.accession or path.name)
+        passed.remark("cut short (what is there is kept)", filing.accession or file)
     names: set[str] = set()
     for number, part in enumerate(filing.parts, 1):
         passed.n_seen += 1
-        name = f"{filing.accession or path.stem}/{part.filename or part.sequence or number}"
+        name = f"{filing.accession or file.partition('.')[0]}/{part.filename or part.sequence or number}"
         name = f"{name}#{number}" if name in names else name
         names.add(name)
         for row in _rows(filing, part, name, wanted, passed):
-            row["file"] = path.name
+            row["file"] = file
             row["is_whole"] = bool(row["is_whole"] and (is_whole or number < len(filing.parts)))
             yield row
 
@@ -181,11 +190,10 @@ def _rows(filing: Submission, part: Part, name: str, wanted: Wanted, passed: Pas
     if not wanted.by_item:
         yield row
         return
-    if not found:
-        passed.add("no Items", name)
-    for one in found:
-        if not wanted.items or one.item in wanted.items:
-            yield _of_item(row, one)
+    taken = [one for one in found if not wanted.items or one.item in wanted.items]
+    if not taken:
+        passed.add("none of the Items that are asked for" if found else "no Items", name)
+    yield from (_of_item(row, one) for one in taken)
 
 
 def _of_item(row: dict[str, object], one: Section) -> dict[str, object]:
@@ -193,66 +201,28 @@ def _of_item(row: dict[str, object], one: Section) -> dict[str, object]:
     return {**row, "id": f"{row['id']}#{one.item}", "text": text, "item": one.item, "items": []}
 
 
-def _bytes_of(path: Path, passed: Passed) -> tuple[bytes | None, bool]:
-    """What can be read of a file, and whether that is all; None where it is left out."""
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    pieces, size, is_whole = [], 0, True
-    try:
-        with opener(path, "rb") as file:
-            while piece := file.read1(2**20):  # what stands before the damage comes too
-                size += len(piece)
-                if size > MOST_BYTES:
-                    passed.n_seen += 1
-                    passed.add("too large", path.name)
-                    return None, False
-                pieces.append(piece)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        is_whole = False
-    except OSError as error:
-        passed.n_seen += 1
-        passed.add(f"cannot be read ({type(error).__name__})", path.name)
-        return None, False
-    return b"".join(pieces), is_whole
-
-
-def filings_report(converted: Converted, *, duplicates: dict[str, pa.Table] | None = None) -> Report:
+def filings_report(converted: Converted, *, duplicates: Mapping[str, pa.Table] | None = None) -> Report:
     """How much there is of each form and year, and what was left out.
 
     Args:
         converted: as `read_filings` gives it.
-        duplicates: name of a method -> its sidecar as a table; adds the share of duplicates by form.
+        duplicates: name of a method -> its sidecar as a table; adds the share of the words that stand in duplicates.
     """
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    names = ["form", "year", "accession", "text", "n_tables", "n_furniture", "is_whole"]
-    tables = []
-    for part in converted.documents.parts:
-        for batch in pq.ParquetFile(part).iter_batches(batch_size=256, columns=names):
-            texts = batch.column("text")
-            words = pc.add(pc.count_substring_regex(texts, r"\S+"), 0)
-            made = pa.table({
-                "form": batch.column("form"), "year": batch.column("year"), "accession": batch.column("accession"),
-                "chars": pc.utf8_length(texts).cast(pa.int64()), "words": words.cast(pa.int64()),
-                "n_tables": batch.column("n_tables"), "n_furniture": batch.column("n_furniture"),
-            })  # fmt: skip
-            tables.append(made)
-    every = pa.concat_tables(tables) if tables else _no_rows()
-    for name, table in (duplicates or {}).items():
-        column = next(one for one in table.column_names if one.endswith("duplicate_of"))
-        every = every.append_column(name, pc.is_valid(table.column(column)).cast(pa.int64()))
-    found = _by_form_and_year(every, list(duplicates or {}))
-    sums = {name: pc.sum(every.column(name)).as_py() or 0 for name in ("chars", "words", "n_tables", "n_furniture")}
+    found = _by_form_and_year(converted, duplicates or {})
+    total = {name: sum(row[name] for row in found) for name in ("filings", "documents", "words", "chars", *_LEFT)}
     facts = {
-        "documents": every.num_rows,
-        "filings": pc.count_distinct(every.column("accession")).as_py(),
-        "characters": sums["chars"],
-        "words": sums["words"],
-        "tables_left_out": sums["n_tables"],
-        "furniture_lines_left_out": sums["n_furniture"],
+        "documents": total["documents"],
+        "filings": total["filings"],
+        "characters": total["chars"],
+        "words": total["words"],
+        "tables_left_out": total["n_tables"],
+        "furniture_lines_left_out": total["n_furniture"],
         "parts_seen": converted.passed.n_seen,
-        "parts_left_out": sum(converted.passed.counts.values()),
+        "parts_left_out": converted.passed.n_left_out,
     }
+    for row in found:
+        row["tables"] = row.pop("n_tables")
+        del row["n_furniture"]
     years = sorted({row["year"] for row in found if row["year"]})
     forms = list(dict.fromkeys(row["form"] for row in found))[:6]
     series = {
@@ -270,21 +240,37 @@ def filings_report(converted: Converted, *, duplicates: dict[str, pa.Table] | No
     )
 
 
-def _no_rows() -> pa.Table:
-    kinds = {"form": pa.string(), "year": pa.int64(), "accession": pa.string()}
-    kinds |= dict.fromkeys(("chars", "words", "n_tables", "n_furniture"), pa.int64())
-    return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})
+def _by_form_and_year(converted: Converted, duplicates: Mapping[str, pa.Table]) -> list[dict[str, object]]:
+    """Sums of each form and year; memory holds a batch, and a hash of every filing."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
-
-def _by_form_and_year(every: pa.Table, duplicates: list[str]) -> list[dict[str, object]]:
-    sums = [(name, "sum") for name in ("chars", "words", "n_tables", *duplicates)]
-    counts = [("accession", "count_distinct"), ("chars", "count")]
-    grouped = every.group_by(["form", "year"]).aggregate([*counts, *sums])
+    seen: dict[tuple, set[int]] = defaultdict(set)
+    sums: dict[tuple, Counter] = defaultdict(Counter)
+    start = 0
+    for part in converted.documents.parts:
+        for batch in pq.ParquetFile(part).iter_batches(batch_size=256, columns=["form", "year", "accession", "text",
+                                                                               *_LEFT]):  # fmt: skip
+            text = batch.column("text")
+            words = pc.count_substring_regex(text, r"\S+").cast(pa.int64())
+            chars = pc.utf8_length(text).cast(pa.int64())
+            columns = {"documents": pa.array([1] * len(text)), "words": words, "chars": chars}
+            columns |= {name: batch.column(name) for name in _LEFT}
+            for name, table in duplicates.items():
+                column = next(one for one in table.column_names if one.endswith("duplicate_of"))
+                is_one = pc.is_valid(table.column(column).slice(start, len(text))).combine_chunks()
+                columns[f"{name} duplicates"] = pc.multiply(words, is_one.cast(pa.int64()))
+            start += len(text)
+            keys = {name: batch.column(name) for name in ("form", "year", "accession")}
+            grouped = pa.table({**keys, **columns}).group_by(list(keys)).aggregate([(one, "sum") for one in columns])
+            for row in grouped.to_pylist():
+                key = row["form"], row["year"]
+                seen[key].add(stable_hash(row["accession"]))
+                sums[key].update({name: row[f"{name}_sum"] for name in columns})
     rows = []
-    for row in grouped.to_pylist():
-        made = {"form": row["form"], "year": row["year"], "filings": row["accession_count_distinct"],
-                "documents": row["chars_count"], "words": row["words_sum"], "chars": row["chars_sum"],
-                "tables": row["n_tables_sum"]}  # fmt: skip
-        made |= {f"{name} duplicates": row[f"{name}_sum"] / max(1, row["chars_count"]) for name in duplicates}
-        rows.append(made)
-    return sorted(rows, key=lambda one: (str(one["form"]), one["year"] or 0))
+    for form, year in sorted(sums, key=lambda one: (str(one[0]), one[1] or 0)):
+        row = {"form": form, "year": year, "filings": len(seen[form, year]), **sums[form, year]}
+        for name in duplicates:
+            row[f"{name} duplicates"] /= max(1, row["words"])
+        rows.append(row)
+    return rows

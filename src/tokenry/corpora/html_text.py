@@ -1,8 +1,7 @@
 """Turn the HTML of web pages and filings into plain text, one block a line, with a bound on what a hostile page costs.
 
 The work is done by resiliparse (Apache-2.0; extra `web`): it parses as browsers do, does not recurse, and comes with
-FastWARC, which reads WARC files for us. DataComp-LM found its text as good for pre-training as trafilatura's in an
-eighth of the time, and both better than the text that Common Crawl gives (WET).
+FastWARC, which reads WARC files for us. DataComp-LM chose it over trafilatura and the text that Common Crawl gives.
 
 Paper: DataComp-LM: In search of the next generation of training sets for language models (arXiv 2406.11794).
 """
@@ -228,8 +227,8 @@ def _check(html: str) -> None:
 def _depth(html: str, only: str | None) -> int:
     """How deep elements may be nested at most, of one kind or of all that nest."""
     depth = deepest = 0
-    for closing, name in _TAG.findall(html):
-        name = name.lower()
+    for found in _TAG.finditer(html):
+        closing, name = found[1], found[2].lower()
         if name == only or (only is None and name not in _FLAT):
             depth = max(0, depth - 1) if closing else depth + 1
             deepest = max(deepest, depth)

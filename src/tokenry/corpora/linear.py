@@ -30,10 +30,10 @@ import pyarrow as pa
 
 from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
-from tokenry.corpora.families import FLOAT, Family, Material
+from tokenry.corpora.families import FLOAT
 from tokenry.corpora.prepared import Prepared
 
-__all__ = ["WORDS", "Features", "LinearClassifier", "columns_of", "family", "score"]
+__all__ = ["WORDS", "Features", "LinearClassifier", "columns_of", "score", "signal_name"]
 
 # Axes: D documents, F features of all of them, K buckets, C classes.
 
@@ -324,48 +324,16 @@ def score(
         classifier: what `setup` loaded.
         name, positive: see `columns_of`.
     """
-    prepared = Prepared(batch.column("text").cast(pa.string()))
-    found_DC = classifier.probabilities(prepared)
+    texts = batch.column("text").to_pylist()
+    found_DC, missing_D = classifier.probabilities(texts), np.array([text is None for text in texts], bool)
     arrays, fields = [batch.column("id").cast(pa.string())], [pa.field("id", pa.string())]
     for column, place in columns_of(classifier, name, positive=positive).items():
-        arrays.append(pa.array(found_DC[:, place], FLOAT, mask=~prepared.given))
+        arrays.append(pa.array(found_DC[:, place], FLOAT, mask=missing_D))
         fields.append(pa.field(column, FLOAT, metadata={"version": classifier.fingerprint}))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def family(folder: str | Path, *, name: str | None = None, positive: str | None = None) -> Family:
-    """A saved classifier as a family of signals, for `corpora.signals.score_corpus` beside the built-in ones.
-
-    Args:
-        folder: of the classifier.
-        name: of the signal; the folder's own name by default.
-        positive: see `columns_of`.
-    """
-    folder = Path(folder)
-    classifier, name = LinearClassifier.load(folder), name or signal_name(folder)
-    columns = columns_of(classifier, name, positive=positive)
-    return Family(
-        f"linear:{name}:{classifier.fingerprint}",
-        FORMAT,
-        dict.fromkeys(columns, FLOAT),
-        functools.partial(_family_scores, folder=str(folder.resolve()), columns=tuple(columns.items())),
-        f"probabilities of the linear classifier {folder}",
-    )
 
 
 def signal_name(folder: str | Path) -> str:
     """The name of a folder as part of a signal's name: lower case, letters, digits, dots and underscores."""
     kept = [letter if letter.isalnum() or letter in "._" else "_" for letter in Path(folder).resolve().name.lower()]
     return "".join(kept).strip("._") or "linear"
-
-
-def _family_scores(
-    prepared: Prepared, batch: pa.RecordBatch, material: Material, *, folder: str, columns: tuple[tuple[str, int], ...]
-) -> dict[str, np.ndarray]:
-    found_DC = _loaded(folder).probabilities(prepared)
-    return {column: found_DC[:, place] for column, place in columns}
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(folder: str) -> LinearClassifier:
-    return LinearClassifier.load(folder)

@@ -22,6 +22,7 @@ from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
 from tokenry.core.intervals import ratio_interval
 from tokenry.core.report import Report
+from tokenry.core.runs import describe_input
 from tokenry.corpora.engine import Engine, Mapped, open_engine, read_mapped
 from tokenry.corpora.sidecars import columns_of, read_signals
 from tokenry.corpora.units import Reading
@@ -149,7 +150,7 @@ def document_losses(
         source: documents.
         models: name (lower case) -> hub name or folder.
         out: gets a sidecar for each model, `OUT/NAME`, and `OUT/sizes`. Those that are there from an earlier run of
-            the same documents and settings are left, so a model can be added.
+            the same documents, model files and settings are left, so a model can be added.
         windows: how documents are cut.
         reading: how they are read.
         engine: every worker loads the model.
@@ -170,24 +171,20 @@ def document_losses(
             there = read_mapped(folder)
             if there.key == key:
                 return there
-            raise ValueError(f"{folder} is there, of other models or settings. Give another --out, or remove it.")
+            raise ValueError(
+                f"{folder} is there, of other documents, models or settings. Give another --out, or remove it."
+            )
         return engine.map(source, function, folder, key=key, setup=setup, reading=reading, label=f"loss: {name}")
 
-    described = _described(source, reading)
-    made = [run(SIZES, sizes_of, key=fingerprint("loss sizes", 1, described))]
+    described = [reading.text, reading.skip_bad, describe_input(source)]
+    made = [run(SIZES, sizes_of, key=fingerprint("loss sizes", 2, described))]
     for name, path in models.items():
         how = [windows.context, windows.stride, windows.dtype]
         function = functools.partial(losses_of, name=name, windows=windows)
         setup = functools.partial(_open, str(path), windows.device, windows.dtype)
-        key = fingerprint("losses", 1, described, name, str(path), how)
+        key = fingerprint("losses", 2, described, name, describe_input(path), how)
         made.append(run(name, function, key=key, setup=setup))
     return made
-
-
-def _described(source: object, reading: Reading) -> list[object]:
-    from tokenry.corpora.units import cut_units
-
-    return [reading.text, [[unit.place.name, unit.n_bytes, unit.groups] for unit in cut_units(source)]]
 
 
 def _open(path: str, device: str | None, dtype: str | None) -> "LM":

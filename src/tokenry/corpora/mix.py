@@ -6,6 +6,7 @@ Language Models (arXiv 2305.16264).
 
 import functools
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,17 +137,20 @@ def _mixed(
         copies_N = _drawn(held[place], budgets_S[place], seed=stable_hash(f"{seed} {name}") % 2**32)
         taken_S[place] = float((held[place] * copies_N).sum())
         key = fingerprint("mix", seed, name, budgets_S[place], measured[place].key)
-        folder, drawer = scratch / f"{place}.copies", functools.partial(drawn, name=name, seed=seed)
+        # What an interrupted run of other settings left lies under another key, and is no obstacle.
+        folder, drawer = scratch / f"{place}.{key}.copies", functools.partial(drawn, name=name, seed=seed)
         shutil.rmtree(folder, ignore_errors=True)
         column = {"mix.copies": pa.array(copies_N, pa.int64())}
         write_sidecar(measured[place], column, folder, key=key, engine=engine.name)
         beside = replace(reading, sidecars=(str(folder),))
-        out, label = scratch / f"{place}.drawn", f"drawing from {name}"
+        out, label = scratch / f"{place}.{key}.drawn", f"drawing from {name}"
         parts += map_once(engine, source, drawer, out=out, key=key, reading=beside, label=label).parts
     shutil.rmtree(scratch / "out", ignore_errors=True)
     (scratch / "out").mkdir()
     engine.sort(parts, ["mix.order"], scratch / "out" / FILE, drop=True)
-    return _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
+    report = _report(names, (shares_S, sizes_S, budgets_S, taken_S), proportions)
+    report.facts |= sum((Counter(one.losses) for one in measured), Counter())
+    return report
 
 
 def drawn(batch: pa.RecordBatch, *, name: str, seed: int) -> pa.RecordBatch:
@@ -164,7 +168,7 @@ def drawn(batch: pa.RecordBatch, *, name: str, seed: int) -> pa.RecordBatch:
 
 def _shared(sources: Mapping[str, object], reading: Reading) -> Reading:
     """Reading of the columns that all sources have with one type."""
-    schemas = [first_schema(cut_units(source), reading) for source in sources.values()]
+    schemas = [first_schema(cut_units(source, skip_bad=reading.skip_bad), reading) for source in sources.values()]
     fields = [column for column in schemas[0] if all(column.equals(_field(one, column.name)) for one in schemas)]
     names = tuple(column.name for column in fields if column.name not in ("id", "text", "source"))
     return replace(reading, columns=names, schema=pa.schema(fields))
@@ -178,6 +182,7 @@ def _field(schema: pa.Schema, name: str) -> pa.Field:
 def _measured(engine: Engine, source: object, out: Path, reading: Reading) -> Mapped:
     plain = replace(reading, columns=(), schema=pa.schema([reading.schema.field(n) for n in ("id", "text", "source")]))
     key = fingerprint("mix-sizes", describe_input(source))
+    out = out.with_name(f"{out.name}.{key}")
     return map_once(engine, source, sizes, out=out, key=key, reading=plain, label="measuring")
 
 

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenry.core.choosing import resolve
+from tokenry.core.choosing import needs, resolve
 from tokenry.core.hashing import fingerprint, stable_hash
 from tokenry.core.intervals import Interval
 from tokenry.core.numerics import spearman
 from tokenry.core.progress import Progress, log
+from tokenry.corpora.mixing_pool import CONCENTRATIONS, affordable_candidates
 from tokenry.corpora.mixing_predictors import PREDICTORS, Predict, cross_validated
 from tokenry.corpora.mixing_runs import Run, RunsFile
-from tokenry.corpora.mixtures import budgets_within_epochs
 
-__all__ = ["Found", "Round", "Search", "TrainEval", "candidates", "search_mixture"]
+__all__ = ["Found", "Round", "Search", "TrainEval", "search_mixture"]
 
 # Axes: P candidates in the pool, K domains, N measured mixtures.
 
@@ -48,7 +48,7 @@ class Search:
         top: each later round draws its proxies among the best `top` times as many candidates.
         average: take the mean of so many best predicted candidates (RegMix takes 100); 1 takes the best, or the mean of
             those that tie with it.
-        repeats: measure the result so many times with other seeds, for its interval.
+        repeats: measure the result and the best proxy so many times again, both with the same fresh seeds.
         seed: of the pool, the draws and the seeds of the proxies.
     """
 
@@ -56,7 +56,7 @@ class Search:
     predictor: str | Callable[..., Predict] = "lightgbm"
     better: str = "higher"
     pool: int = 20_000
-    concentrations: tuple[float, ...] = (0.3, 0.7, 1.5, 4.0)
+    concentrations: tuple[float, ...] = CONCENTRATIONS
     by_size: bool = True
     top: int = 10
     average: int = 1
@@ -108,6 +108,7 @@ class Found:
         weights: domain -> share; they sum to 1.
         predicted: the score it should have, with 1.96 times the predictor's error in cross-validation.
         measured: its score on `repeats` proxies (1.96 standard errors), None without them.
+        best_again: the score of the best proxy's mixture with the same seeds; its first score was the luckiest of many.
         epochs: domain -> passes over it within the budget; empty without one.
         rounds: one entry each.
         runs: every proxy, in order.
@@ -120,6 +121,7 @@ class Found:
     weights: dict[str, float]
     predicted: Interval
     measured: Interval | None
+    best_again: Interval | None
     epochs: dict[str, float]
     rounds: list[Round]
     runs: list[Run]
@@ -130,42 +132,8 @@ class Found:
 
     @property
     def best_run(self) -> Run:
-        """The best mixture that was measured."""
-        sign = 1 if self.search.better == "higher" else -1
-        return max((run for run in self.runs if run.score is not None), key=lambda run: sign * run.score)
-
-
-def candidates(
-    sizes_K: np.ndarray,
-    n: int,
-    *,
-    concentrations: Sequence[float] = Search.concentrations,
-    by_size: bool = True,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draw mixtures from Dirichlet distributions, as many from each concentration.
-
-    Args:
-        sizes_K: of the domains; all above 0.
-        n: mixtures.
-        concentrations: parameter of a domain of average size; that of another is in proportion to its size.
-        by_size: False takes all domains as equally large.
-        seed: of the draws.
-
-    Returns:
-        weights_PK: float64, rows sum to 1.
-    """
-    sizes_K = np.asarray(sizes_K, np.float64)
-    if len(sizes_K) < 2 or not (np.isfinite(sizes_K) & (sizes_K > 0)).all():
-        raise ValueError(f"{len(sizes_K)} domains of sizes {sizes_K.tolist()}; need at least two, all above 0.")
-    share_K = sizes_K / sizes_K.sum() if by_size else np.full(len(sizes_K), 1 / len(sizes_K))
-    rng = np.random.default_rng(seed)
-    counts = np.bincount(np.arange(n) % len(concentrations), minlength=len(concentrations))
-    drawn_PK = np.concatenate(
-        [rng.dirichlet(one * len(share_K) * share_K, size) for one, size in zip(concentrations, counts, strict=True)]
-    )
-    drawn_PK = np.where(np.isfinite(drawn_PK).all(axis=1, keepdims=True), drawn_PK, share_K)
-    return rng.permutation(drawn_PK / drawn_PK.sum(axis=1, keepdims=True))
+        """The best proxy of the rounds; those that measured the result again are not among them."""
+        return _best(self.runs, 1 if self.search.better == "higher" else -1)
 
 
 def search_mixture(
@@ -182,7 +150,8 @@ def search_mixture(
 
     Args:
         train_eval: function of weights and seed, or its name `pkg.module:function` or `./file.py:function`. A result
-            that is not finite (a model that diverged) counts as measured and is left out of the fit.
+            that is not finite (a model that diverged) counts as measured and is left out of the fit. A search that goes
+            on does not notice that the function was changed.
         sizes: domain -> how much it holds, in the unit of `budget`.
         search: the settings.
         budget: of the real run: every candidate is brought within `epochs` passes over each domain.
@@ -191,43 +160,51 @@ def search_mixture(
         workers: proxies trained at the same time (threads). The result does not depend on it.
 
     Raises:
-        ValueError: fewer than two domains, a file of runs of another search, or a round without one finite score.
+        ValueError: fewer than two domains, a file of runs of another search, a result that is no number, or fewer than
+            two finite scores. ImportError: the predictor needs an extra (said before anything is trained).
 
     Paper: CLIMB (arXiv 2504.13161); with one round RegMix (arXiv 2407.01492).
     """
     names, sizes_K = list(sizes), np.array(list(sizes.values()), np.float64)
     function = resolve(train_eval, {}, kind="training function")
     fit = resolve(search.predictor, PREDICTORS, kind="predictor")
+    if search.predictor == "lightgbm":
+        needs("mixing", "lightgbm")
     pool_PK = _pool(sizes_K, search, budget=budget, epochs=epochs)
     state = _State(names, pool_PK, search, fit, 1 if search.better == "higher" else -1)
     settings = (search.rounds, _name(search.predictor), search.better, search.top, search.average, search.seed)
     key = fingerprint("mixture search", 1, names, pool_PK, *settings, _name(train_eval))
     state.file = RunsFile(None if runs is None else Path(runs), key)
     if state.file.known:
-        log(f"going on with {len(state.file.known)} proxies of {runs}")
-    with Progress("mixture search", total=sum(search.rounds) + search.repeats, unit="proxies") as progress:
+        log(f"going on with {len(state.file.known)} proxies of {runs}; remove it if the training function has changed")
+    with Progress("mixture search", total=sum(search.rounds) + 2 * search.repeats, unit="proxies") as progress:
+        running = (function, workers, progress)
         for number, n in enumerate(search.rounds, 1):
-            rows = state.choose(n, number)
-            before = None if state.predict is None else state.predict(pool_PK[rows])
-            first = len(state.rows)
-            weights = [dict(zip(names, map(float, pool_PK[row]), strict=True)) for row in rows]
-            made = state.measure(function, weights, (number, first, rows), running=(workers, progress))
-            state.learn(rows, [run.score for run in made], before)
-            state.runs += made
+            state.round(number, n, running)
         weights_K = state.result()
         chosen = dict(zip(names, map(float, weights_K), strict=True))
-        again = state.measure(
-            function,
-            [chosen] * search.repeats,
-            (0, len(state.rows), [-1] * search.repeats),
-            running=(workers, progress),
-        )
+        again = state.again(chosen, running)
     return Found(
-        weights=chosen, predicted=state.predicted(weights_K), measured=_mean(again),
-        epochs=_epochs(chosen, sizes, budget),
+        weights=chosen, predicted=state.predicted(weights_K),
+        measured=_mean(again[: search.repeats]), best_again=_mean(again[-search.repeats :] if again else []),
+        epochs={} if budget is None else {name: share * budget / sizes[name] for name, share in chosen.items()},
         rounds=state.told, runs=state.runs + again, pool_key=fingerprint(pool_PK), search=search, sizes=dict(sizes),
         budget=budget,
     )  # fmt: skip
+
+
+def _pool(sizes_K: np.ndarray, search: Search, *, budget: float | None, epochs: float) -> np.ndarray:
+    """The candidates of a search; more than its proxies."""
+    pool_PK = affordable_candidates(
+        sizes_K, search.pool, concentrations=search.concentrations, by_size=search.by_size, seed=search.seed,
+        budget=budget, epochs=epochs,
+    )  # fmt: skip
+    if len(pool_PK) < sum(search.rounds):
+        raise ValueError(
+            f"{len(pool_PK)} different mixtures are within {epochs:g} epochs, for {sum(search.rounds)} proxies. Lower "
+            "--budget, or raise --epochs."
+        )
+    return pool_PK
 
 
 @dataclass
@@ -247,6 +224,24 @@ class _State:
     told: list[Round] = field(default_factory=list)
     error: float = float("nan")
 
+    def round(self, number: int, n: int, running: tuple[TrainEval, int, Progress]) -> None:
+        """Choose, measure, learn."""
+        rows = self.choose(n, number)
+        before = None if self.predict is None else self.predict(self.pool_PK[rows])
+        weights = [dict(zip(self.names, map(float, self.pool_PK[row]), strict=True)) for row in rows]
+        made = self.measure(weights, (number, len(self.rows), rows), running=running)
+        self.learn(rows, [run.score for run in made], before)
+        self.runs += made
+
+    def again(self, chosen: dict[str, float], running: tuple[TrainEval, int, Progress]) -> list[Run]:
+        """Measure the result and the best proxy's mixture `repeats` times; once where they are the same."""
+        best = _best(self.runs, self.sign)
+        same = np.allclose(list(chosen.values()), list(best.weights.values()), rtol=1e-9, atol=1e-12)
+        asked = [(chosen, -1)] if same else [(chosen, -1), (best.weights, best.candidate)]
+        asked = [one for one in asked for _ in range(self.search.repeats)]
+        weights, rows = [one[0] for one in asked], [one[1] for one in asked]
+        return self.measure(weights, (0, len(self.rows), rows), running=running)
+
     def choose(self, n: int, number: int) -> np.ndarray:
         """Rows of the pool for a round: at random in the first, then among the best that were not measured."""
         rng = np.random.default_rng([self.search.seed, number])
@@ -258,21 +253,22 @@ class _State:
 
     def measure(
         self,
-        function: TrainEval,
         weights: Sequence[dict[str, float]],
         place: tuple[int, int, Sequence[int]],
         *,
-        running: tuple[int, Progress],
+        running: tuple[TrainEval, int, Progress],
     ) -> list[Run]:
         """The runs of these weights, from the file or made now; `place` is round, first number, rows of the pool."""
-        (round_number, first, rows), (workers, progress) = place, running
+        (round_number, first, rows), (function, workers, progress) = place, running
 
         def one(place: int) -> Run:
             number = first + place
             if (known := self.file.find(number, weights[place])) is None:
-                seed = stable_hash(f"mixture search {self.search.seed} {number}") % 2**31
+                # What is measured again gets the seeds of the result, so that the two can be compared.
+                drawn = first + place % self.search.repeats if round_number == 0 else number
+                seed = stable_hash(f"mixture search {self.search.seed} {drawn}") % 2**31
                 started = time.perf_counter()
-                score = float(function(dict(weights[place]), seed))
+                score = _number(function(dict(weights[place]), seed))
                 known = Run(
                     number, round_number, int(rows[place]), seed, weights[place],
                     score if np.isfinite(score) else None, round(time.perf_counter() - started, 3),
@@ -328,41 +324,17 @@ class _State:
         return Interval(value, value - spread, value + spread, int(np.isfinite(self.scores).sum()))
 
 
-def _pool(sizes_K: np.ndarray, search: Search, *, budget: float | None, epochs: float) -> np.ndarray:
-    """The candidates, each once, within the epochs."""
-    pool_PK = candidates(
-        sizes_K, search.pool, concentrations=search.concentrations, by_size=search.by_size, seed=search.seed
-    )
-    if budget is not None:
-        pool_PK = _affordable(pool_PK, sizes_K, budget, epochs)
-    pool_PK = pool_PK[np.sort(np.unique(pool_PK, axis=0, return_index=True)[1])]
-    if len(pool_PK) < sum(search.rounds):
+def _best(runs: Sequence[Run], sign: int) -> Run:
+    return max((run for run in runs if run.round and run.score is not None), key=lambda run: sign * run.score)
+
+
+def _number(score: object) -> float:
+    try:
+        return float(score)
+    except (TypeError, ValueError):
         raise ValueError(
-            f"{len(pool_PK)} different mixtures are within {epochs:g} epochs, for {sum(search.rounds)} proxies. Lower "
-            "--budget, or raise --epochs."
-        )
-    return pool_PK
-
-
-def _epochs(weights: Mapping[str, float], sizes: Mapping[str, float], budget: float | None) -> dict[str, float]:
-    return {} if budget is None else {name: share * budget / sizes[name] for name, share in weights.items()}
-
-
-def _affordable(pool_PK: np.ndarray, sizes_K: np.ndarray, budget: float, epochs: float) -> np.ndarray:
-    """Each candidate with what is over `epochs` passes given to its other domains, then to any with room."""
-    if not (np.isfinite(budget) and budget > 0 and epochs > 0) or epochs * sizes_K.sum() < budget:
-        raise ValueError(
-            f"a budget of {budget:,.0f} from {sizes_K.sum():,.0f} within {epochs:g} epochs; need a budget above 0 that "
-            "the domains can fill. Lower --budget, or raise --epochs."
-        )
-    made_PK = pool_PK.copy()
-    for row in np.flatnonzero((pool_PK * budget > epochs * sizes_K).any(axis=1)):
-        budgets_K = budgets_within_epochs(pool_PK[row], sizes_K, budget, epochs=epochs)
-        left_K = np.maximum(0, epochs * sizes_K - budgets_K)
-        if left_K.sum() > 0:  # its own domains may be too small together
-            budgets_K = budgets_K + max(0.0, budget - budgets_K.sum()) * left_K / left_K.sum()
-        made_PK[row] = budgets_K / budgets_K.sum()
-    return made_PK
+            f"the training function gave {score!r:.80}; need a number. Let it return the score of its proxy."
+        ) from None
 
 
 def _name(function: object) -> str:

@@ -32,7 +32,11 @@ def write_mixture(found: Found, path: str | Path) -> Path:
         "weights": found.weights,
         "predicted": _interval(found.predicted),
         "measured": _interval(found.measured),
-        "best_measured": {"score": found.best_run.score, "weights": found.best_run.weights},
+        "best_measured": {
+            "score": found.best_run.score,
+            "again": _interval(found.best_again),
+            "weights": found.best_run.weights,
+        },
         "epochs": found.epochs,
         "budget": found.budget,
         "sizes": found.sizes,
@@ -101,10 +105,10 @@ def mixture_report(found: Found, *, line: str = "") -> Report:
         "proxies.without_score": sum(run.score is None for run in found.runs),
         "proxies.seconds": round(sum(run.seconds for run in found.runs), 1),
         "score.predicted": found.predicted,
-        "score.best_measured": best.score,
+        "score.best_proxy": best.score,
     }
     if found.measured is not None:
-        facts["score.measured"] = found.measured
+        facts |= {"score.measured": found.measured, "score.best_proxy_again": found.best_again}
     figures = [
         Figure("bar", "Shares", "domain", "share", {
             "of the text": [(row["domain"], row["share_of_text"]) for row in rows],
@@ -127,19 +131,26 @@ def mixture_report(found: Found, *, line: str = "") -> Report:
         warnings=_warnings(found),
         notes=[
             "The interval of a prediction is 1.96 times the predictor's error in five-fold cross-validation.",
-            "spearman: what the predictor said of a round's mixtures before they were measured, against their scores.",
+            "spearman: what the predictor said of a round's mixtures before they were measured, against their scores; "
+            "– in the first round, and where it said the same of all.",
+            *(
+                ["worth_in_fresh: what a drawn byte is worth of one that is never repeated (arXiv 2305.16264)."]
+                if found.epochs
+                else []
+            ),
         ],
     )
 
 
 def _warnings(found: Found) -> list[str]:
     sign, made = (1 if found.search.better == "higher" else -1), []
+    again = found.best_again
     if found.measured is None:
         made.append("the mixture itself was not measured; add --repeats 3 to measure it with fresh seeds.")
-    elif sign * (found.measured.value - found.best_run.score) < 0:
+    elif again is not None and sign * (found.measured.value - again.value) < 0:
         made.append(
-            f"measured, the mixture scores {found.measured}, and the best proxy scored {found.best_run.score:.4g} (of "
-            "many, so a lucky one). If more seeds confirm that one, take its weights: best_measured in mixture.json."
+            f"with the same fresh seeds the mixture scores {found.measured}, the best proxy {again}. Take the weights "
+            "of that one if more --repeats confirm it: best_measured in mixture.json."
         )
     last = found.rounds[-1].spearman_within
     if not last > 0.3:

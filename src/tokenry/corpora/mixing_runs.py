@@ -16,6 +16,7 @@ __all__ = ["Run", "RunsFile"]
 
 FORMAT = 1
 _MOST_BYTES = 2**30
+_HEADER = b'{"format": 1, "search": "'
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Run:
 
     Attributes:
         number: its place in the search, from 0; the candidates are drawn before any is measured, so it decides them.
-        round: from 1.
+        round: from 1; 0 for those that measured the result and the best proxy again.
         candidate: row of the pool.
         seed: given to the training function.
         weights: domain -> share.
@@ -100,9 +101,8 @@ class RunsFile:
             raise ValueError(f"{self.path} is over 1 GB; no record of a search is. Give another --out.")
         lines = self.path.read_bytes().split(b"\n")
         torn = lines.pop()  # what stands after the last line end was not written whole
-        if torn:
-            with open(self.path, "r+b") as file:
-                file.truncate(self.path.stat().st_size - len(torn))
+        if torn and not lines and not _HEADER.startswith(torn[: len(_HEADER)]):
+            raise ValueError(f"{self.path} is no record of a mixture search. Give another --out.")
         for number, line in enumerate(lines):
             try:
                 record = json.loads(line)
@@ -110,19 +110,23 @@ class RunsFile:
                     theirs = record["search"]
                     continue
                 run = Run(**record)
-                finite = run.score is None or np.isfinite(run.score)
-                if not (finite and isinstance(run.number, int) and isinstance(run.weights, dict)):
+                numbers = [*run.weights.values(), run.seconds, *([] if run.score is None else [run.score])]
+                whole = isinstance(run.number, int) and isinstance(run.candidate, int)
+                if not (whole and np.isfinite(np.array(numbers, np.float64)).all()):
                     raise ValueError("a field is of the wrong kind")
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{self.path}, line {number + 1}, is no run of a mixture search ({error}). Remove that line, or "
                     "give another --out."
                 ) from error
             self.known[run.number] = run
-        if not lines:
-            self._append({"format": FORMAT, "search": key})
-        elif theirs != key:
+        if lines and theirs != key:
             raise ValueError(
                 f"{self.path} is the record of another search (other domains, sizes, rounds, predictor, seed or "
                 "training function). Give another --out, or the same settings to go on with it."
             )
+        if torn:  # only now: a file that is not ours is left as it is
+            with open(self.path, "r+b") as file:
+                file.truncate(self.path.stat().st_size - len(torn))
+        if not lines:
+            self._append({"format": FORMAT, "search": key})

@@ -4,7 +4,7 @@ A motif is a connected set of k nodes with all edges between them, counted up to
 nodes count. Exact for any k (the ESU enumeration meets every connected set once); with `share` below 1 each branch of
 the enumeration is followed with a probability, so that every set has the same chance `share`, and counts are scaled.
 
-Graphs are yours: any parser's dependency trees, or discourse (RST) graphs.
+Graphs are yours: any parser's trees (`graph_of_trees`), or discourse (RST) graphs.
 
 Papers: Under the Surface: Tracking the Artifactuality of LLM-Generated Data (arXiv 2401.14698), discourse motifs;
 Efficient Detection of Network Motifs (Wernicke, 2006).
@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tokenry.corpora.artifacts import Finding, compare_means
+from tokenry.corpora.trees import Tree
 
-__all__ = ["Graph", "canonical", "compare_motifs", "connected_sets", "count_motifs"]
+__all__ = ["Graph", "canonical", "compare_motifs", "connected_sets", "count_motifs", "graph_of_trees"]
 
 LARGEST = 9
 _MOST_ORDERS = 50_000
@@ -49,6 +50,33 @@ class Graph:
                 f"{self.n} nodes, {len(self.labels)} labels, edges outside: {wrong[:3]}; need edges between nodes 0 to "
                 "n - 1 and a label for every node, or none."
             )
+
+
+def graph_of_trees(trees: Sequence[Tree]) -> Graph:
+    """Words of a document as nodes, each sentence by itself: from a head to what hangs on it, by relation or phrase."""
+    edges: list[tuple[int, int, str]] = []
+    n = 0
+
+    def hang(node: Tree, first: int) -> int:
+        """Edges below a node whose first word has this number; the number of its head."""
+        if node.word is not None:
+            return first
+        heads, at = [], first
+        for child in node.children:
+            heads.append(hang(child, at))
+            at += len(child.leaves)
+        top = heads[node.head]
+        edges.extend(
+            (top, head, child.relation or child.label)
+            for head, child in zip(heads, node.children, strict=True)
+            if head != top
+        )
+        return top
+
+    for tree in trees:
+        hang(tree, n)
+        n += len(tree.leaves)
+    return Graph(n, tuple(edges))
 
 
 def connected_sets(
@@ -192,7 +220,7 @@ def compare_motifs(
         for place, motif in enumerate(names)
     ]
     sizes = np.abs([one.difference for one in made])
-    limit = np.nanmean(sizes) + interest * np.nanstd(sizes) if len(sizes) else math.inf
+    limit = np.nanmean(sizes) + interest * np.nanstd(sizes) if np.isfinite(sizes).any() else math.inf
     made = [
         Finding(one.metric, "of interest" if size >= limit else "other", *[getattr(one, name) for name in _REST])
         for one, size in zip(made, sizes, strict=True)

@@ -115,7 +115,8 @@ class ByteNgrams:
         folder = Path(folder)
         if not (folder / "ngrams.json").is_file():
             raise FileNotFoundError(
-                f"no ngrams.json in {folder}. Need a folder that `tokenry corpus utility ngram` left."
+                f"no ngrams.json in {folder}. Need the OUT.model that `tokenry corpus utility --method ngram --out "
+                "OUT` left."
             )
         record = json.loads((folder / "ngrams.json").read_text(encoding="utf-8"))
         keys_S, own_S, rest_S = (np.load(folder / f"{name}.npy", allow_pickle=False, mmap_mode="r") for name in _ARRAYS)
@@ -134,22 +135,24 @@ def sampled(texts: Iterable[str | None], *, most_bytes: int = MOST_BYTES) -> lis
 
     Args:
         texts: as they come; nulls and empty ones are left out.
-        most_bytes: of UTF-8; one longer text alone is cut to it.
+        most_bytes: of UTF-8. Of one text no more than a sixteenth of it is read (all, of a text below 64 KiB), so
+            that no long document is the sample.
     """
+    lead = min(most_bytes, max(most_bytes // 16, 1 << 16))
     held: list[tuple[int, int, str]] = []
     total, bound = 0, 1 << 64
     for place, text in enumerate(texts):
         key = stable_hash(text) if text else bound
         if key >= bound:
             continue
+        if len(_bytes(text)) > lead:
+            text = _bytes(text)[:lead].decode(errors="ignore")
         heapq.heappush(held, (-key, place, text))
         total += len(_bytes(text))
-        while total > most_bytes and len(held) > 1:
+        while total > most_bytes:
             key, _, text = heapq.heappop(held)
             total -= len(_bytes(text))
             bound = -key  # nothing at or above what was left out comes in later, whatever the order
-    if len(held) == 1 and total > most_bytes:
-        return [_bytes(held[0][2])[:most_bytes].decode(errors="ignore")]
     return [text for _, _, text in sorted(held, key=lambda one: one[1])]
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from tokenry.corpora.families import FLOAT
 from tokenry.corpora.ngram_lm import ByteNgrams
 
-__all__ = ["PARTS", "differences", "error_norm", "open_models", "open_ngrams", "ranks_within", "signals"]
+__all__ = ["PARTS", "error_norm", "open_models", "open_ngrams", "ranks_within", "signals"]
 
 # Axes: D documents, C classes.
 
@@ -118,19 +118,6 @@ def ranks_within(values_D: np.ndarray, cells_D: np.ndarray) -> tuple[np.ndarray,
     ranked_D = ~np.isnan(ranks_D)
     parts_D[ranked_D] = np.minimum((ranks_D[ranked_D] * 3).astype(np.int64), 2)
     return ranks_D, parts_D
-
-
-def differences(current_D: np.ndarray, reference_D: np.ndarray) -> np.ndarray:
-    """Excess loss of each document: the loss of the model in training minus that of one trained on the target.
-
-    High: worth learning (the reference knows it) and not yet learnt. Noise is high for both, so its excess is low.
-
-    Paper: Prioritized Training on Points that are Learnable, Worth Learning, and Not Yet Learnt (arXiv 2206.07137).
-    """
-    current_D, reference_D = np.asarray(current_D, np.float64), np.asarray(reference_D, np.float64)
-    if current_D.shape != reference_D.shape:
-        raise ValueError(f"losses of {current_D.shape} and {reference_D.shape} documents; need the same documents.")
-    return current_D - reference_D
 
 
 def error_norm(probabilities_DC: np.ndarray, labels_D: np.ndarray) -> np.ndarray:

@@ -61,14 +61,22 @@ def predictive_strength(
 def leave_one_out(losses_DN: np.ndarray, benchmark_N: Sequence[float], **options: object) -> np.ndarray:
     """Strength without each model in turn, (N, D): what of the measure hangs on one model.
 
+    A row is nan where the models that are left make no pair that differs enough.
+
     Raises:
         ValueError: as `predictive_strength`, and for fewer than three models.
     """
     losses_DN, benchmark_N = _checked(losses_DN, benchmark_N)
     if len(benchmark_N) < 3:
         raise ValueError(f"{len(benchmark_N)} models; need at least 3 to leave one out.")
-    rest = [np.arange(len(benchmark_N)) != left for left in range(len(benchmark_N))]
-    return np.stack([predictive_strength(losses_DN[:, kept], benchmark_N[kept], **options) for kept in rest])
+    made_ND = np.full(losses_DN.shape[::-1], np.nan)
+    least_gap = options.get("least_gap", 0.0)
+    for left in range(len(benchmark_N)):
+        kept = np.arange(len(benchmark_N)) != left
+        span = np.ptp(benchmark_N[kept])
+        if span > 0 and span >= least_gap:
+            made_ND[left] = predictive_strength(losses_DN[:, kept], benchmark_N[kept], **options)
+    return made_ND
 
 
 @dataclass(frozen=True)
@@ -242,7 +250,8 @@ def _pair_weights(benchmark_N: np.ndarray, weights: str, least_gap: float) -> np
     counts_NN = (gap_NN > 0) & (gap_NN >= least_gap)
     if not counts_NN.any():
         raise ValueError(
-            f"{len(benchmark_N)} models, no two of which differ in their benchmark by {least_gap:g} or more; need "
-            "models that differ. Give others, or a lower --least-gap."
+            f"{len(benchmark_N)} models, no two of which differ in their benchmark"
+            f"{f' by {least_gap:g} or more' if least_gap else ''}; need models that differ. Give others"
+            f"{', or a lower --least-gap' if least_gap else ''}."
         )
     return np.where(counts_NN, gap_NN, 0.0) if weights == "gaps" else counts_NN.astype(np.float64)

@@ -9,7 +9,7 @@ Papers: Predictive Data Selection (arXiv 2503.00808); Improving Pretraining Data
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from tokenry.corpora.predictive import (
     chance_of,
     domain_correlation,
     label_extremes,
+    leave_one_out,
     predictive_strength,
 )
 from tokenry.corpora.sidecars import write_sidecar
@@ -134,14 +135,21 @@ def measure_strength(
         seed: of the choice among equals.
 
     Raises:
-        ValueError: a model without losses, too few models, too few documents.
+        ValueError: a model without losses, too few models, too few documents. FileExistsError: `out` is there.
     """
+    if Path(out).exists():
+        raise FileExistsError(f"{out} exists already. Give another --out, or remove it first.")
     models = sorted(benchmark, key=lambda name: (benchmark[name], name))
     losses = read_losses(folder, models)
     scores_N = np.array([benchmark[name] for name in models], np.float64)
     bits_DN = losses.bits(pairs.per, shortest=pairs.shortest)
     options = {"weights": pairs.weights, "least_gap": pairs.least_gap}
     strength_D = predictive_strength(bits_DN, scores_N, **options)
+    if (n_known := int((~np.isnan(strength_D)).sum())) < 2:
+        raise ValueError(
+            f"{n_known} of {len(strength_D)} documents have {pairs.shortest} characters and every loss; need at least "
+            "two. Give more documents, or a lower --shortest."
+        )
     labels = label_extremes(strength_D, most=most, seed=seed)
     chance = chance_of(scores_N, **options)
     known_D = labels.labels_D >= 0
@@ -164,7 +172,7 @@ def _report(losses: Losses, scores_N: np.ndarray, strength_D: np.ndarray, labels
         "pairs of models": chance.pairs,
         "mean strength": round(float(known_D.mean()), 4),
         "standard deviation": round(float(known_D.std()), 4),
-        "by chance": round(chance.sd, 4),
+        "standard deviation by chance": round(chance.sd, 4),
         "of strength 1": labels.perfect,
         "labelled of each kind": int((labels.labels_D == 1).sum()),
         "least of the positives": round(labels.least_positive, 4),
@@ -181,6 +189,11 @@ def _report(losses: Losses, scores_N: np.ndarray, strength_D: np.ndarray, labels
         report.warnings.append(
             f"With {len(scores_N)} models strength has {chance.values} values and a chance spread of "
             f"{chance.sd:.2f}: read it as noise unless many documents agree. The paper takes 6."
+        )
+    if labels.least_positive <= labels.most_negative:
+        report.warnings.append(
+            f"Positives and negatives meet at the strength {labels.least_positive:.3g}: a scorer would learn luck. "
+            "Take documents or models that differ more."
         )
     if labels.fallback:
         report.notes.append("Too few documents have strength 1, so the strongest fifth are the positives.")
@@ -205,16 +218,10 @@ def _add_models(
             for place, (name, score) in enumerate(zip(models, scores_N, strict=True))]  # fmt: skip
     if len(models) > 2:
         known_D = ~np.isnan(strength_D)
-        for place, row in enumerate(rows):
-            rest = np.arange(len(models)) != place
-            try:
-                without_D = predictive_strength(bits_DN[:, rest], scores_N[rest], **options)[known_D]
-            except ValueError:  # no pair is left that differs enough
-                continue
+        for row, without_D in zip(rows, leave_one_out(bits_DN[known_D], scores_N, **options), strict=True):
             row["mean strength without it"] = float(without_D.mean())
             row["mean change of strength"] = float(np.abs(without_D - strength_D[known_D]).mean())
-    names = dict.fromkeys(name for row in rows for name in row)
-    report.tables["models"] = pa.table({name: [row.get(name) for row in rows] for name in names})
+    report.tables["models"] = pa.Table.from_pylist(rows)
 
 
 def _add_domains(report: Report, losses: Losses, scores_N: np.ndarray, pairs: Pairs, strength_D: np.ndarray) -> None:
@@ -267,7 +274,7 @@ def train_scorer(
 
     if LABEL not in (known := columns_of([sidecar])):
         raise ValueError(f"no {LABEL} in {sidecar}.{suggest(LABEL, known)} Need an --out of tokenry corpus predictive.")
-    reading = Reading(reading.text, (), None, reading.batch_rows, reading.skip_bad, (str(sidecar),), (LABEL,))
+    reading = replace(reading, columns=(), schema=None, sidecars=(str(sidecar),), signals=(LABEL,))
     texts: dict[str, list[str]] = {"negative": [], "positive": []}
     for unit in cut_units(source):
         for batch in read_unit(unit, reading, BadRows()):

@@ -24,12 +24,23 @@ from tokenry.core.runs import check_folder, write_run
 from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine, read_mapped
 from tokenry.corpora.expressions import Expression, parse
 from tokenry.corpora.mechanisms import best, by_cell, capped, cell_budgets, noisy_keep, softened
-from tokenry.corpora.select_report import BUDGET, KEPT, Counted, selection_report
+from tokenry.corpora.select_report import (
+    BUDGET,
+    CAP,
+    KEPT,
+    NO_CELL,
+    NO_SCORE,
+    NO_SIZE,
+    NOISE,
+    OUTCOMES,
+    Counted,
+    selection_report,
+)
 from tokenry.corpora.sidecars import columns_of, write_sidecar
 from tokenry.corpora.spans import replace_spans
 from tokenry.corpora.units import Reading, cut_units, first_schema
 
-__all__ = ["UNITS", "Choice", "Selection", "decide", "select"]
+__all__ = ["UNITS", "Choice", "Selection", "check_choice", "decide", "select"]
 
 UNITS = ("docs", "chars", "bytes")
 _MOST_RULES = 62  # what a document breaks is a bit each of an int64
@@ -50,7 +61,8 @@ class Choice:
         cap: at most so much of each value of `per`.
         repeat: where a value has less than its quota, repeat its documents.
         temperature: sample with p ~ exp(score / temperature) instead of taking the best.
-        noisy: take the score as a probability and keep by the noisy threshold with this alpha.
+        noisy: take the score as a probability and keep by the noisy threshold with this alpha; of what passes, any
+            within the budget.
         seed: of ties and draws.
     """
 
@@ -118,17 +130,18 @@ def select(
     plan = _Plan.of(choice)
     reading = replace(reading, sidecars=tuple(map(str, sidecars)))
     if reading.schema is None:
-        reading = replace(reading, schema=first_schema(cut_units(source), reading))
+        reading = replace(reading, schema=first_schema(cut_units(source, skip_bad=reading.skip_bad), reading))
     known = columns_of(reading.sidecars)
     plan.check([*reading.schema.names, *known])
     _check_cuts(cut or {}, known)
-    key = fingerprint("select", 1, plan.described(), [[folder, read_mapped(folder).key] for folder in reading.sidecars])
+    key = fingerprint("select", 2, plan.described(), [[folder, read_mapped(folder).key] for folder in reading.sidecars])
     if target.exists() or (decided.exists() and read_mapped(decided).key != key):
         raise FileExistsError(f"{target if target.exists() else decided} exists already. Give another --out.")
     narrow = plan.narrow(reading)
     weigher = functools.partial(weigh, choice=choice)
     numbers = map_once(engine, source, weigher, out=weighed, key=key, reading=narrow, label="weighing")
     decisions, report = _decided(numbers, choice, plan, decided, engine.name)
+    report.facts |= numbers.losses
     kept = None
     if write:
         kept = _written(engine, source, target, decided=decided, reading=reading, cuts=dict(cut or {}))
@@ -152,6 +165,15 @@ def _written(
     reading = replace(reading, sidecars=sidecars, signals=("select.copies", *cuts))
     keeper = functools.partial(keep, cut=cuts)
     return engine.map(source, keeper, target, key=key, reading=reading, label="writing what is kept")
+
+
+def check_choice(choice: Choice) -> None:
+    """Refuse a choice that contradicts itself or cannot be read.
+
+    Raises:
+        ValueError: that is so.
+    """
+    _Plan.of(choice)
 
 
 def weigh(batch: pa.RecordBatch, *, choice: Choice) -> pa.RecordBatch:
@@ -201,14 +223,7 @@ def decide(
     Returns:
         copies_N: int64.
     """
-    utility_N = np.asarray(score_N, np.float64)
-    if choice.noisy is not None:
-        return noisy_keep(utility_N, alpha=choice.noisy, seed=choice.seed)
-    if choice.temperature is not None:
-        utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
-    if choice.cap is not None:
-        within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
-        utility_N = np.where(within_N > 0, utility_N, np.nan)
+    utility_N = _utility(np.asarray(score_N, np.float64), size_N, cell_N, choice)
     budget = choice.budget
     if choice.share is not None:
         budget = choice.share * float(size_N[~np.isnan(utility_N)].sum())
@@ -222,6 +237,21 @@ def decide(
     sizes_C = np.bincount(cell_N[usable_N], weights=size_N[usable_N], minlength=len(cells))
     budgets_C = cell_budgets(sizes_C, budget, choice.quota, names=cells)
     return by_cell(utility_N, size_N, cell_N, budgets_C=budgets_C, repeat=choice.repeat, seed=choice.seed)
+
+
+def _utility(score_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, choice: Choice) -> np.ndarray:
+    """The score with the noise of a temperature or of a draw, NaN for what is not drawn or beyond the cap of a cell."""
+    utility_N = score_N
+    if choice.noisy is not None:
+        # What passes the draw is as good as any other: a budget, a share or a cap takes of it by chance.
+        chance_N = np.random.default_rng([choice.seed, 1]).random(len(score_N))
+        utility_N = np.where(noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed) > 0, chance_N, np.nan)
+    elif choice.temperature is not None:
+        utility_N = softened(utility_N, choice.temperature, seed=choice.seed)
+    if choice.cap is not None:
+        within_N = capped(utility_N, size_N, cell_N, cap=choice.cap, seed=choice.seed)
+        utility_N = np.where(within_N > 0, utility_N, np.nan)
+    return utility_N
 
 
 @dataclass(frozen=True)
@@ -241,6 +271,10 @@ class _Plan:
             raise ValueError(f"share={choice.share}; need a number above 0 and at most 1.")
         if (choice.temperature is not None or choice.noisy is not None) and choice.score is None:
             raise ValueError("sampling by score without a score. Give one: --score quality.score.")
+        if choice.temperature is not None and choice.noisy is not None:
+            raise ValueError("a temperature and a noisy threshold; give one of them.")
+        if choice.cap is not None and (choice.quota != "proportional" or choice.repeat):
+            raise ValueError("a cap with a quota or with repeats; a cap bounds each value alone. Give one of them.")
         if (choice.cap is not None or choice.repeat or choice.quota != "proportional") and choice.per is None:
             raise ValueError("a quota or cap without the column it goes by. Give one: --per source.")
         if choice.repeat and choice.budget is None:
@@ -303,8 +337,7 @@ def _sizes(unit: str, batch: pa.RecordBatch) -> np.ndarray:
         return pc.fill_null(pc.utf8_length(batch.column("text")), 0).cast(pa.float64()).to_numpy()
     if unit == "bytes":
         return pc.fill_null(pc.binary_length(batch.column("text")), 0).cast(pa.float64()).to_numpy()
-    sizes_N = _numbers(parse(unit), batch)
-    return np.where(np.isnan(sizes_N), 0.0, sizes_N)
+    return _numbers(parse(unit), batch)
 
 
 def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine: str) -> tuple[Mapped, Report]:
@@ -315,10 +348,16 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     whole = pa.concat_tables([pq.read_table(part, columns=columns) for part in numbers.parts])
     cell_N, cells = _codes(whole.column("cell"))
     broken_N, score_N, size_N = (whole.column(name).to_numpy() for name in ("broken", "score", "size"))
-    usable_N = np.where(broken_N == 0, score_N, np.nan)
+    sized_N = ~np.isnan(size_N)
+    size_N = np.where(sized_N, size_N, 0.0)
+    if choice.budget is None and choice.share is None and choice.cap is None:
+        sized_N[:] = True  # nothing is bounded, so no size decides
+    usable_N = np.where((broken_N == 0) & sized_N, score_N, np.nan)
     copies_N = decide(usable_N, size_N, cell_N, choice=choice, cells=cells)
-    names = [*plan.rules, KEPT, BUDGET]
-    first_N = np.where(broken_N > 0, _lowest_bit(broken_N), np.where(copies_N > 0, len(names) - 2, len(names) - 1))
+    names = [*plan.rules, *OUTCOMES]
+    outcome_N = _outcomes(usable_N, size_N, cell_N, copies_N, choice)
+    outcome_N = len(plan.rules) + np.where(sized_N, outcome_N, OUTCOMES.index(NO_SIZE))
+    first_N = np.where(broken_N > 0, _lowest_bit(broken_N), outcome_N)
     if not decided.exists():
         columns = {
             "select.copies": pa.array(copies_N, pa.int64()),
@@ -329,7 +368,24 @@ def _decided(numbers: Mapped, choice: Choice, plan: _Plan, decided: Path, engine
     source_N, sources = _codes(whole.column("source"))
     rules = {name: rule.text for name, rule in plan.rules.items()}
     counted = Counted(broken_N, first_N, copies_N, size_N, source_N, sources)
-    return read_mapped(decided), selection_report(counted, rules, choice.unit)
+    return read_mapped(decided), selection_report(counted, rules, choice.unit, budget=choice.budget)
+
+
+def _outcomes(
+    score_N: np.ndarray, size_N: np.ndarray, cell_N: np.ndarray, copies_N: np.ndarray, choice: Choice
+) -> np.ndarray:
+    """The place in `OUTCOMES` of each document that holds the rules."""
+    place = {name: number for number, name in enumerate(OUTCOMES)}
+    outcome_N = np.full(len(score_N), place[BUDGET])
+    if choice.cap is not None:
+        outcome_N[np.isnan(_utility(score_N, size_N, cell_N, choice))] = place[CAP]
+    if choice.noisy is not None:
+        outcome_N[noisy_keep(score_N, alpha=choice.noisy, seed=choice.seed) == 0] = place[NOISE]
+    if choice.per is not None:
+        outcome_N[cell_N < 0] = place[NO_CELL]
+    outcome_N[np.isnan(score_N)] = place[NO_SCORE]
+    outcome_N[copies_N > 0] = place[KEPT]
+    return outcome_N
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:

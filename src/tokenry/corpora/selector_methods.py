@@ -6,14 +6,16 @@ Less is More (arXiv 2309.04564); Prioritized Training (arXiv 2206.07137); Deep L
 """
 
 import functools
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tokenry.corpora.engine import Mapped
-from tokenry.corpora.selectors import Job, Selector, finished, optional, whole
+from tokenry.corpora.selector_jobs import Job, finished, number, optional, whole
+from tokenry.corpora.selectors import Selector
 from tokenry.corpora.sidecars import read_signals
 
 # Axes: D documents, C classes.
@@ -36,8 +38,8 @@ def measure_dsir(job: Job) -> Mapped:
     """`dsir.log_weight`, `dsir.log_weight_per_ngram`, `dsir.log_length_ratio`."""
     from tokenry.corpora import dsir
 
-    bag = dsir.Bag(whole(job.options["buckets"], "buckets"), whole(job.options["ngrams"], "ngrams"))
-    dsir.fit(job.source, job.means.targets, job.model, bag=bag, smoothing=float(job.options["smoothing"]),
+    bag = dsir.Bag(whole(job, "buckets"), whole(job, "ngrams"), str(job.options["words"]))
+    dsir.fit(job.source, job.means.targets, job.model, bag=bag, smoothing=number(job, "smoothing"),
              reading=job.reading, engine=job.engine)  # fmt: skip
     return job.map(dsir.score, setup=functools.partial(dsir.Weights.load, str(job.model)))
 
@@ -70,8 +72,8 @@ def measure_ngram(job: Job) -> Mapped:
     from tokenry.corpora.perplexity import open_ngrams, saved_ngrams, signals
 
     texts = job.target_texts() if job.means.targets else job.texts()
-    saved_ngrams(texts, job.model, order=whole(job.options["order"], "order"),
-                 most_bytes=whole(job.options["most_bytes"], "most_bytes"), targets=job.means.targets)  # fmt: skip
+    saved_ngrams(texts, job.model, order=whole(job, "order"), most_bytes=whole(job, "most_bytes"),
+                 targets=job.means.targets)  # fmt: skip
     setup = functools.partial(open_ngrams, {"ngram.bits_per_byte": str(job.model)})
     return _ranked(job, signals, setup, "ngram.bits_per_byte")
 
@@ -80,11 +82,9 @@ def measure_moore_lewis(job: Job) -> Mapped:
     """`moore_lewis.target`, `moore_lewis.corpus` (bits per byte) and `moore_lewis.difference`."""
     from tokenry.corpora.perplexity import open_ngrams, saved_ngrams, signals
 
-    folders = {side: Path(f"{job.model}.{side}") for side in ("target", "corpus")}
-    options = {
-        "order": whole(job.options["order"], "order"),
-        "most_bytes": whole(job.options["most_bytes"], "most_bytes"),
-    }
+    folders = {side: job.model / side for side in ("target", "corpus")}
+    options = {name: whole(job, name) for name in ("order", "most_bytes")}
+    job.model.mkdir(exist_ok=True)
     saved_ngrams(job.target_texts(), folders["target"], targets=job.means.targets, **options)
     saved_ngrams(job.texts(), folders["corpus"], **options)
     columns = [f"moore_lewis.{side}" for side in folders]
@@ -94,11 +94,7 @@ def measure_moore_lewis(job: Job) -> Mapped:
 
 
 def _reading_of(job: Job) -> dict[str, int | None]:
-    lead = job.options["lead_bytes"]
-    return {
-        "piece_bytes": whole(job.options["piece_bytes"], "piece_bytes", 4),
-        "lead_bytes": optional(lead, "lead_bytes"),
-    }
+    return {"piece_bytes": whole(job, "piece_bytes", 4), "lead_bytes": optional(job, "lead_bytes")}
 
 
 def measure_lm(job: Job) -> Mapped:
@@ -129,10 +125,10 @@ def _classifier_folder(job: Job) -> str:
     if job.means.classifier:
         return str(job.means.classifier)
     if not job.model.exists():
-        most = whole(job.options["most_bytes"], "most_bytes")
+        most = whole(job, "most_bytes")
         good, plain = (sampled(texts, most_bytes=most) for texts in (job.target_texts(), job.texts()))
         labels = ["target"] * len(good) + ["corpus"] * len(plain)
-        made = LinearClassifier.train([*good, *plain], labels, epochs=whole(job.options["epochs"], "epochs"),
+        made = LinearClassifier.train([*good, *plain], labels, epochs=whole(job, "epochs"),
                                       seed=job.means.seed)  # fmt: skip
         made.save(job.model)
     return str(job.model)
@@ -143,9 +139,26 @@ def measure_classifier(job: Job) -> Mapped:
     from tokenry.corpora.linear import LinearClassifier, score
 
     folder = _classifier_folder(job)
-    positive = None if job.means.classifier else "target"
-    function = functools.partial(score, name="classifier", positive=positive)
+    function = functools.partial(score, name="classifier") if job.means.classifier else of_the_target
     return job.map(function, setup=functools.partial(LinearClassifier.load, folder))
+
+
+def of_the_target(batch: pa.RecordBatch, classifier: object) -> pa.RecordBatch:
+    """`quality.classifier`: how likely a document is of the target, were there as much of it as of the corpus.
+
+    A classifier learns how many of each it saw, and a target is small: by its own probabilities a noisy draw would keep
+    next to nothing of either. Bayes' rule takes the counts out; the order of the documents stays.
+    """
+    from tokenry.corpora.families import FLOAT
+    from tokenry.corpora.linear import score
+
+    made = score(batch, classifier, name="classifier", positive="target")
+    place = made.schema.get_field_index("quality.classifier")
+    n = classifier.record["texts"]
+    p_D = made.column(place).to_numpy(zero_copy_only=False)
+    target_D, corpus_D = p_D / n["target"], (1 - p_D) / n["corpus"]
+    even = pa.array(target_D / (target_D + corpus_D), FLOAT, from_pandas=True)
+    return made.set_column(place, made.schema.field(place), even)
 
 
 def el2n(batch: pa.RecordBatch, classifier: object, *, label: str) -> pa.RecordBatch:
@@ -155,7 +168,7 @@ def el2n(batch: pa.RecordBatch, classifier: object, *, label: str) -> pa.RecordB
 
     labels = need_column(batch, label, "classes").to_pylist()
     places = {name: place for place, name in enumerate(classifier.classes)}
-    labels_D = np.array([places.get(one, -1) for one in labels], np.int64)
+    labels_D = np.array([-1 if one is None else places.get(str(one), -1) for one in labels], np.int64)
     probabilities_DC = classifier.probabilities(batch.column("text").cast(pa.string()).to_pylist())
     values = pa.array(error_norm(probabilities_DC, labels_D), FLOAT, from_pandas=True)
     return pa.RecordBatch.from_arrays([batch.column("id").cast(pa.string()), values], names=["id", "el2n.error"])
@@ -163,34 +176,40 @@ def el2n(batch: pa.RecordBatch, classifier: object, *, label: str) -> pa.RecordB
 
 def measure_el2n(job: Job) -> Mapped:
     """`el2n.error`: how wrong a classifier of the column `label` is after one epoch over some of the corpus."""
-    from tokenry.core.tables import stream
     from tokenry.corpora.linear import LinearClassifier
 
     label = job.means.label
-    extra = () if label in ("id", "text", "source") else (label,)
     if not job.model.exists():
-        texts, labels = [], []
-        batches = stream(job.source, text=job.reading.text, skip_bad=job.reading.skip_bad)
-        most = whole(job.options["documents"], "documents", 2)
-        for batch in batches:
-            from tokenry.corpora.families import need_column
-
-            texts += [text or "" for text in batch.column("text").to_pylist()]
-            labels += [str(one) for one in need_column(batch, label, "classes").to_pylist()]
-        chosen = np.random.default_rng(job.means.seed).permutation(len(texts))[:most]
-        epochs = whole(job.options["epochs"], "epochs")
-        LinearClassifier.train([texts[one] for one in chosen], [labels[one] for one in chosen], epochs=epochs,
+        # Those with the lowest hashes: a sample of the corpus that no order changes, and no more of it in memory.
+        chosen = heapq.nsmallest(whole(job, "documents", 2), _labelled(job))
+        LinearClassifier.train([one[2] for one in chosen], [one[3] for one in chosen], epochs=whole(job, "epochs"),
                                seed=job.means.seed).save(job.model)  # fmt: skip
     setup = functools.partial(LinearClassifier.load, str(job.model))
+    extra = () if label in ("id", "text", "source") else (label,)
     return job.map(functools.partial(el2n, label=label), setup=setup, columns=extra)
 
 
-def measure_duplicates(job: Job) -> Mapped:
+def _labelled(job: Job) -> Iterator[tuple[int, int, str, str]]:
+    """Hash, place, text and class of the documents that have both."""
+    from tokenry.core.hashing import stable_hash
+    from tokenry.core.tables import stream
+    from tokenry.corpora.families import need_column
+
+    place = 0
+    for batch in stream(job.source, text=job.reading.text, skip_bad=job.reading.skip_bad):
+        labels = need_column(batch, job.means.label, "classes").to_pylist()
+        for text, label in zip(batch.column("text").to_pylist(), labels, strict=True):
+            place += 1
+            if text and label is not None:
+                yield stable_hash(f"{job.means.seed} {text}"), place, text, str(label)
+
+
+def measure_duplicates(job: Job, *, method: str) -> Mapped:
     """`dedup.METHOD.duplicate_of` and `.cluster_size`."""
     from tokenry.corpora.dedup import Settings, dedup
 
     hidden = job.hidden("dedup")
-    made = dedup(job.source, hidden, settings=Settings(method=str(job.options["method"])), reading=job.reading,
+    made = dedup(job.source, hidden, settings=Settings(method=method), reading=job.reading,
                  engine=job.engine).decisions  # fmt: skip
     table = read_signals(hidden)
     columns = {name: table.column(name) for name in table.column_names if name != "id"}
@@ -207,13 +226,13 @@ DSIR = Selector(
     "dsir", "domain-specific", "distribution matching",
     "samples by how much likelier a target makes a document's words and pairs of words",
     "arXiv 2302.03169", "two passes, no model", measure_dsir, {"score": "dsir.log_weight", "temperature": 1.0},
-    ("targets",), {"buckets": 10_000, "ngrams": 2, "smoothing": 1e-8},
+    ("targets",), {"buckets": 10_000, "ngrams": 2, "words": "lowered", "smoothing": 1e-8},
 )  # fmt: skip
 DSIR_LENGTH = Selector(
     "dsir-length", "domain-specific", "distribution matching",
     "as dsir, per word and pair, so that a document's length does not decide; best first",
     "arXiv 2302.03169", "two passes, no model", measure_dsir, {"score": "dsir.log_weight_per_ngram"}, ("targets",),
-    {"buckets": 10_000, "ngrams": 2, "smoothing": 1e-8},
+    {"buckets": 10_000, "ngrams": 2, "words": "lowered", "smoothing": 1e-8},
 )  # fmt: skip
 MOORE_LEWIS = Selector(
     "moore-lewis", "domain-specific", "distribution matching",
@@ -252,14 +271,13 @@ CLASSIFIER_NOISY = Selector(
 )  # fmt: skip
 EXACT = Selector(
     "exact", "deduplication", "diversification", "one of each set of documents with the same words",
-    "arXiv 2411.12372", "one pass, no model", measure_duplicates, {"rules": {"duplicate": _UNIQUE.format("exact")}}, (),
-    {"method": "exact"},
+    "arXiv 2411.12372", "one pass, no model", functools.partial(measure_duplicates, method="exact"),
+    {"rules": {"duplicate": _UNIQUE.format("exact")}},
 )  # fmt: skip
 MINHASH = Selector(
     "minhash", "deduplication", "diversification", "one of each set of near duplicates (MinHash-LSH, 14 bands of 8)",
-    "arXiv 2411.12372", "one pass, no model", measure_duplicates,
+    "arXiv 2411.12372", "one pass, no model", functools.partial(measure_duplicates, method="minhash"),
     {"rules": {"near duplicate": _UNIQUE.format("minhash")}},
-    (), {"method": "minhash"},
 )  # fmt: skip
 RHO = Selector(
     "rho", "training signal", "distribution matching",

@@ -38,9 +38,10 @@ def selectors_report() -> Report:
     found = sorted((open_selector(name) for name in SELECTORS), key=lambda one: GROUPS.index(one.group))
     rows = [
         {
-            "method": one.name, "group": one.group, "needs": ", ".join(one.needs).replace("targets", "target"),
-            "cost": one.cost, "says": one.says, "aim": one.aim, "keeps": _said(one.choice),
-            "options": ", ".join(f"{name}={value}" for name, value in one.options.items()), "paper": one.paper,
+            "method": one.name, "says": one.says,
+            "needs": ", ".join(one.needs).replace("targets", "target").replace("|", " or "),
+            "--set": ", ".join(f"{name}={value}" for name, value in one.options.items()), "cost": one.cost,
+            "keeps": _said(one.choice), "group": one.group, "aim": one.aim, "paper": one.paper,
         }
         for one in found
     ]  # fmt: skip

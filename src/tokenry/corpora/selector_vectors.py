@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from tokenry.corpora.engine import Mapped, read_mapped
-from tokenry.corpora.selectors import Job, Selector, finished, optional, whole
+from tokenry.corpora.selector_jobs import Job, finished, number, optional, whole
+from tokenry.corpora.selectors import Selector
 from tokenry.corpora.sidecars import read_signals
 
 # Axes: N documents, D width.
@@ -32,22 +33,22 @@ def open_vectors(encoder: str, folder: str) -> Callable[[list[str]], np.ndarray]
     return open_encoder(encoder)[0]
 
 
-def _vectors(job: Job) -> tuple[Mapped, np.ndarray, Path]:
+def _vectors(job: Job) -> tuple[Mapped, np.ndarray]:
     """The embeddings of the corpus: a sidecar (kept as OUT.embedding for other selectors), and the matrix."""
     from tokenry.corpora.embedding_features import fit
     from tokenry.corpora.ngram_lm import sampled
     from tokenry.corpora.semantic import embedded, read_vectors
 
-    encoder, folder = str(job.means.encoder), Path(f"{job.out}.embedding")
+    encoder, folder = str(job.means.encoder), job.embedding
     if encoder == "words" and not (job.model / "words.npz").exists():
         texts = sampled(job.texts(), most_bytes=_LEARNT_FROM)
         job.model.mkdir(parents=True, exist_ok=True)
-        fit(texts, dim=whole(job.options["width"], "width"), seed=job.means.seed).save(job.model / "words.npz")
+        fit(texts, dim=whole(job, "width"), seed=job.means.seed).save(job.model / "words.npz")
     if Path(encoder, "manifest.json").is_file():
         folder, made = Path(encoder), read_mapped(encoder)  # embedded before
     else:
         made = job.map(embedded, folder, setup=functools.partial(open_vectors, encoder, str(job.model)))
-    return made, read_vectors(folder)[0], folder
+    return made, read_vectors(folder)[0]
 
 
 def _ids(made: Mapped) -> pa.Array:
@@ -59,7 +60,7 @@ def _twin_columns(job: Job, made: Mapped, vectors_ND: np.ndarray) -> tuple[dict[
     from tokenry.corpora.semantic import twins
 
     found = twins(
-        vectors_ND, epsilon=float(job.options["epsilon"]), clusters=optional(job.options["clusters"], "clusters"),
+        vectors_ND, epsilon=number(job, "epsilon"), clusters=optional(job, "clusters"),
         order=str(job.options.get("order", "hard")), seed=job.means.seed,
     )  # fmt: skip
     dropped_N = found.kept_N != np.arange(len(found.kept_N))
@@ -73,7 +74,7 @@ def _twin_columns(job: Job, made: Mapped, vectors_ND: np.ndarray) -> tuple[dict[
 
 def measure_semdedup(job: Job) -> Mapped:
     """`dedup.semantic.duplicate_of`, `.similarity`, `.cluster`."""
-    made, vectors_ND, _ = _vectors(job)
+    made, vectors_ND = _vectors(job)
     return finished(job, made, _twin_columns(job, made, vectors_ND)[0])
 
 
@@ -81,9 +82,9 @@ def measure_d4(job: Job) -> Mapped:
     """The columns of SemDeDup, and `d4.prototype`: cosine with the centroid among what SemDeDup left."""
     from tokenry.corpora.semantic import prototypicality
 
-    made, vectors_ND, _ = _vectors(job)
+    made, vectors_ND = _vectors(job)
     columns, dropped_N = _twin_columns(job, made, vectors_ND)
-    clusters = optional(job.options["clusters"], "clusters")
+    clusters = optional(job, "clusters")
     near_N = prototypicality(vectors_ND, clusters=clusters, seed=job.means.seed + 1, among_N=~dropped_N)
     return finished(job, made, {**columns, "d4.prototype": pa.array(near_N, pa.float64(), from_pandas=True)})
 
@@ -92,8 +93,8 @@ def measure_k_center(job: Job) -> Mapped:
     """`kcenter.rank` and `kcenter.distance`, null for what was not picked."""
     from tokenry.corpora.semantic import k_centers
 
-    made, vectors_ND, _ = _vectors(job)
-    rank_N, distance_N = k_centers(vectors_ND, picks=whole(job.options["picks"], "picks"), seed=job.means.seed)
+    made, vectors_ND = _vectors(job)
+    rank_N, distance_N = k_centers(vectors_ND, picks=whole(job, "picks"), seed=job.means.seed)
     columns = {
         "kcenter.rank": pa.array(rank_N, pa.int64(), mask=rank_N < 0),
         "kcenter.distance": pa.array(distance_N, pa.float64(), from_pandas=True),
@@ -105,8 +106,8 @@ def measure_density(job: Job) -> Mapped:
     """`density.cluster`, `density.size` and `density.log_inverse` (minus the log of the size)."""
     from tokenry.corpora.semantic import density
 
-    made, vectors_ND, _ = _vectors(job)
-    labels_N, sizes_N = density(vectors_ND, clusters=optional(job.options["clusters"], "clusters"), seed=job.means.seed)
+    made, vectors_ND = _vectors(job)
+    labels_N, sizes_N = density(vectors_ND, clusters=optional(job, "clusters"), seed=job.means.seed)
     log_N = np.where(sizes_N > 0, -np.log(np.maximum(sizes_N, 1)), np.nan)
     columns = {
         "density.cluster": pa.array(labels_N, pa.int64(), mask=labels_N < 0),

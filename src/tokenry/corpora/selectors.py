@@ -7,17 +7,18 @@ wants another mechanism measures once and writes the score by hand.
 Paper: A Survey on Data Selection for Language Models (arXiv 2402.16827), sections 2 and 3.
 """
 
-import shutil
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokenry.core.choosing import resolve, suggest
 from tokenry.core.hashing import fingerprint
 from tokenry.core.runs import check_folder, log
 from tokenry.corpora import SELECTORS
-from tokenry.corpora.engine import Engine, Mapped, map_once, open_engine
-from tokenry.corpora.select import Choice, Selection, select
+from tokenry.corpora.engine import Engine, Mapped, open_engine
+from tokenry.corpora.select import Choice, Selection, check_choice, select
+from tokenry.corpora.selector_jobs import Job, Means, finished, stamps
 from tokenry.corpora.units import Reading
 
 __all__ = [
@@ -25,12 +26,9 @@ __all__ = [
     "Job",
     "Means",
     "Selector",
-    "finished",
     "measure",
     "open_selector",
-    "optional",
     "select_by",
-    "whole",
 ]
 
 GROUPS = (
@@ -38,36 +36,6 @@ GROUPS = (
 )  # fmt: skip
 """Groups of the survey; "baseline" is what all must beat, "diversification" its other aim, "training signal" what small
 models say in training. Language, toxicity and several languages are signals with rules; mixing has its own verbs."""
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a selector may need besides the documents.
-
-    Attributes:
-        targets: documents that the choice shall look like.
-        model: a language model, by path.
-        reference: a second one (trained on the target).
-        encoder: of sentences, by path; "words" learns one from word statistics of the corpus itself.
-        classifier: a folder that `tokenry corpus classifier` or `LinearClassifier.save` left.
-        label: the column of classes.
-        options: numbers of a method: {"buckets": 10000}; see what a selector says it takes.
-        seed: of everything random in measuring.
-    """
-
-    targets: tuple[str, ...] = ()
-    model: str | None = None
-    reference: str | None = None
-    encoder: str | None = None
-    classifier: str | None = None
-    label: str = "source"
-    options: Mapping[str, float | str] = field(default_factory=dict)
-    seed: int = 0
-
-    def key(self) -> str:
-        """Changes with a setting, or with the files that are named."""
-        paths = [*self.targets, self.model, self.reference, self.encoder, self.classifier]
-        return fingerprint(asdict(self), [None if path is None else _stamps(str(path)) for path in paths])
 
 
 @dataclass(frozen=True)
@@ -117,60 +85,6 @@ class Selector:
                 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """One measuring: what to read, where to write, with which means.
-
-    Attributes:
-        source: documents.
-        out: the sidecar to make; models that are trained on the way are kept in `OUT.model`.
-        means: see there.
-        reading: how documents are read.
-        engine: what runs over them.
-        key: of the whole job.
-        options: the selector's numbers, the user's over the defaults.
-    """
-
-    source: object
-    out: Path
-    means: Means
-    reading: Reading
-    engine: Engine
-    key: str
-    options: Mapping[str, object]
-
-    @property
-    def model(self) -> Path:
-        """Where what is learnt on the way is kept."""
-        return Path(f"{self.out}.model")
-
-    def map(
-        self, function: Callable, out: Path | None = None, *, setup: Callable | None = None, columns: tuple = ()
-    ) -> Mapped:
-        """Run over all documents (their id, text, source and `columns`); a finished folder of this job is taken."""
-        reading = replace(self.reading, columns=columns, sidecars=(), signals=None, schema=None)
-        return map_once(
-            self.engine, self.source, function, out=out or self.out, key=self.key, setup=setup, reading=reading,
-            label=self.out.name,
-        )  # fmt: skip
-
-    def hidden(self, name: str) -> Path:
-        """A folder beside the output for what is only needed on the way."""
-        return self.out.parent / f".{self.out.name}.{name}"
-
-    def texts(self) -> object:
-        """All texts of the corpus, as a stream."""
-        from tokenry.core.tables import texts
-
-        return texts(self.source, text=self.reading.text, skip_bad=self.reading.skip_bad)
-
-    def target_texts(self) -> object:
-        """All texts of the targets."""
-        from tokenry.core.tables import texts
-
-        return texts(list(map(Path, self.means.targets)), text=self.reading.text, skip_bad=self.reading.skip_bad)
-
-
 def open_selector(name: str) -> Selector:
     """The selector of this name: one of `SELECTORS`, a preset of rules, or your own `module:object`.
 
@@ -198,7 +112,7 @@ def measure(
     method: str | Selector,
     out: str | Path,
     *,
-    means: Means = Means(),
+    means: Means = Means(),  # noqa: B008 - frozen
     reading: Reading = Reading(),  # noqa: B008 - frozen
     engine: str | Engine = "embedded",
 ) -> Mapped | None:
@@ -226,13 +140,23 @@ def measure(
     target = Path(out)
     check_folder(target.parent)
     options = {**selector.options, **means.options}
-    key = fingerprint("selector", 1, selector.name, options, means.key(), reading.text)
+    key = fingerprint("selector", 2, selector.name, options, means.key(), reading.text, stamps(source))
+    job = Job(source, target, means, reading, open_engine(engine), key, options)
     if target.exists():
-        if read_mapped(target).key == key:
-            log(f"{target} is there already")
-            return read_mapped(target)
-        raise FileExistsError(f"{out} exists already and was measured otherwise. Give another folder, or remove it.")
-    return selector.measure(Job(source, target, means, reading, open_engine(engine), key, options))
+        if read_mapped(target).key != key:
+            raise FileExistsError(
+                f"{out} exists already and was measured with other settings or on other documents. Give another "
+                "folder, or remove it."
+            )
+        log(f"{target} is there already")
+        made = read_mapped(target)
+    else:
+        for name in ("model", "embedding"):
+            if (left := Path(f"{out}.{name}")).exists():
+                raise FileExistsError(f"{left} exists already. Give another --out than {out}, or remove it.")
+        made = selector.measure(job)
+    job.show()
+    return made
 
 
 def select_by(
@@ -241,7 +165,7 @@ def select_by(
     *,
     method: str | Selector | None,
     choice: Choice = Choice(),  # noqa: B008 - frozen
-    means: Means = Means(),
+    means: Means = Means(),  # noqa: B008 - frozen
     sidecars: Sequence[str | Path] = (),
     reading: Reading = Reading(),  # noqa: B008 - frozen
     engine: str | Engine = "embedded",
@@ -263,6 +187,9 @@ def select_by(
     selector = open_selector(method) if isinstance(method, str) else method
     selector.check(means)
     chosen = choice_by(selector, choice)
+    check_choice(chosen)
+    if write and Path(out).exists():  # before the measuring, which may take hours
+        raise FileExistsError(f"{out} exists already. Give another --out.")
     engine = open_engine(engine)
     measured = measure(source, selector, f"{out}.utility", means=means, reading=reading, engine=engine)
     folders = [*sidecars, *([measured.folder] if measured is not None else [])]
@@ -280,29 +207,27 @@ def choice_by(selector: Selector, choice: Choice) -> Choice:
     """
     own = dict(selector.choice)
     rules = {**own.pop("rules", {}), **choice.rules}
-    if choice.score is not None:
-        own = {name: value for name, value in own.items() if name not in ("score", "temperature", "noisy")}
+    given = [name for name in ("score", "temperature", "noisy") if getattr(choice, name) is not None]
+    if given:  # one mechanism stands for another
+        gone = ("temperature", "noisy", *(["score"] if "score" in given else []))
+        own = {name: value for name, value in own.items() if name not in gone}
     said = {name: value for name, value in own.items() if getattr(choice, name) == getattr(Choice(), name)}
     made = replace(choice, rules=rules, **said)
     bounded = any(one is not None for one in (made.budget, made.share, made.noisy, made.cap))
     if not bounded and (made.score is not None or not rules):
         raise ValueError(f"the selector {selector.name!r} ranks documents; say how much to keep (--budget or --share).")
+    if selector.choice.get("per") and made.cap is None:
+        raise ValueError(f"the selector {selector.name!r} bounds each {made.per}; say how much of each (--cap).")
     return made
-
-
-def _stamps(path: str) -> list[object]:
-    """Names, sizes and times of the files behind a path."""
-    place = Path(path)
-    files = sorted(one for one in place.rglob("*") if one.is_file()) if place.is_dir() else [place]
-    return [path, *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())]
 
 
 def _of_preset(name: str) -> Selector:
     from tokenry.corpora.presets import preset
 
     one = preset(name)
-    return Selector(name, "heuristics", "quality", one.says, one.paper, "one pass, no model", _scored,
-                    {"rules": dict(one.rules)}, options={"preset": name})  # fmt: skip
+    scored = functools.partial(_scored, families=one.families)
+    return Selector(name, "heuristics", "quality", one.says, one.paper, "one pass, no model", scored,
+                    {"rules": dict(one.rules)})  # fmt: skip
 
 
 def _cuts(selector: Selector) -> dict[str, str]:
@@ -311,45 +236,13 @@ def _cuts(selector: Selector) -> dict[str, str]:
     return dict(preset(selector.name).cut) if selector.name in PRESETS else {}
 
 
-def _scored(job: Job) -> Mapped:
+def _scored(job: Job, *, families: Sequence[str]) -> Mapped:
     """The signals that a preset looks at."""
-    from tokenry.corpora.presets import preset
     from tokenry.corpora.sidecars import read_signals
     from tokenry.corpora.signals import score_corpus
 
     hidden = job.hidden("signals")
-    families = preset(str(job.options["preset"])).families
     made = score_corpus(job.source, families, hidden, engine=job.engine, reading=job.reading)
     table = read_signals(hidden)
     columns = {name: table.column(name) for name in table.column_names if name != "id"}
     return finished(job, made, columns, hidden)
-
-
-def finished(job: Job, like: Mapped, columns: Mapping[str, object], *hidden: Path) -> Mapped:
-    """Write columns of all documents as the sidecar of a job, and remove what was needed on the way."""
-    from tokenry.corpora.sidecars import write_sidecar
-
-    made = write_sidecar(like, columns, job.out, key=job.key, engine=job.engine.name)
-    for folder in hidden:
-        shutil.rmtree(folder, ignore_errors=True)
-    return made
-
-
-def whole(value: object, name: str, least: int = 1) -> int:
-    """An option as a whole number.
-
-    Raises:
-        ValueError: it is none, or too small.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not number >= least or number != int(number):
-        raise ValueError(f"{name}={value}; need a whole number of at least {least}.")
-    return int(number)
-
-
-def optional(value: object, name: str) -> int | None:
-    """An option as a whole number, or none given."""
-    return None if value in (None, "None") else whole(value, name)

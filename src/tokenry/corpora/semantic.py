@@ -22,10 +22,9 @@ __all__ = ["ORDERS", "Twins", "density", "embedded", "k_centers", "prototypicali
 # Axes: N documents, D width, K centroids, M documents of a cluster.
 
 ORDERS = ("hard", "easy", "first")
-PER_CLUSTER = 1000
-"""Documents a cluster, about, where no number of clusters is asked for."""
+_PER_CLUSTER = 1000
 _ROUNDING = 1e-12
-_BLOCK = 1024
+_AT_ONCE = 1 << 23  # cosines in memory at one time
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,8 @@ def twins(
     Args:
         vectors_ND: a row of zeros has no vector and is kept.
         epsilon: 0 drops only equal directions.
-        clusters: of k-means; None takes one for a thousand documents.
+        clusters: of k-means; None takes one for a thousand documents, at most the root of their number (2303.09540 has
+            50,000 for 440 million): duplicates in two clusters are not found, so no more than time asks for.
         order: which come first and are kept: "hard" the farthest from the centroid, "easy" the nearest, "first" in the
             order of the corpus.
         seed: of k-means.
@@ -119,7 +119,9 @@ def twins(
         raise ValueError(f"no order {order!r}.{suggest(order, ORDERS)} Need {', '.join(ORDERS)}.")
     units_ND, there_N = _units(vectors_ND)
     if labels_N is None:
-        labels_N, _ = _clustered(units_ND, there_N, clusters, seed)
+        n = int(there_N.sum())
+        few = max(1, min(round(n / _PER_CLUSTER), round(n**0.5))) if clusters is None else clusters
+        labels_N, _ = _clustered(units_ND, there_N, few, seed)
     kept_N, similarity_N = np.arange(len(units_ND)), np.full(len(units_ND), np.nan)
     for members in _members(labels_N):
         mine_MD = units_ND[members].astype(np.float64)
@@ -144,6 +146,7 @@ def prototypicality(
     """Cosine of each document with the centroid of its cluster: D4 drops the highest.
 
     Args:
+        clusters: of k-means; None takes the root of the number of documents.
         among_N: bool, the documents that are clustered (what SemDeDup left); others get nan.
     """
     units_ND, there_N = _units(vectors_ND)
@@ -157,7 +160,10 @@ def prototypicality(
 
 
 def density(vectors_ND: np.ndarray, *, clusters: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """The cluster of each document and how many are in it; -1 and 0 without a vector."""
+    """The cluster of each document and how many are in it; -1 and 0 without a vector.
+
+    `clusters` is as for `prototypicality`.
+    """
     units_ND, there_N = _units(vectors_ND)
     labels_N, centroids_KD = _clustered(units_ND, there_N, clusters, seed)
     sizes_K = np.bincount(labels_N[labels_N >= 0], minlength=max(1, len(centroids_KD)))
@@ -215,7 +221,7 @@ def _clustered(
     labels_N = np.full(len(units_ND), -1, np.int64)
     if not len(places):
         return labels_N, np.zeros((0, units_ND.shape[1]), units_ND.dtype)
-    k = max(1, round(len(places) / PER_CLUSTER)) if clusters is None else clusters
+    k = round(len(places) ** 0.5) if clusters is None else clusters
     batch = 65_536 if len(places) > 200_000 else None
     centroids_KD, labels_N[places] = kmeans(units_ND[places], k, seed=seed, batch=batch)
     return labels_N, centroids_KD
@@ -231,8 +237,9 @@ def _members(labels_N: np.ndarray) -> list[np.ndarray]:
 def _best_earlier(mine_MD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each row the highest cosine with a row before it, and that row; -inf for the first."""
     best_M, earlier_M = np.full(len(mine_MD), -np.inf), np.full(len(mine_MD), -1, np.int64)
-    for start in range(0, len(mine_MD), _BLOCK):
-        block = mine_MD[start : start + _BLOCK]
+    n_rows = max(1, _AT_ONCE // max(1, len(mine_MD)))
+    for start in range(0, len(mine_MD), n_rows):
+        block = mine_MD[start : start + n_rows]
         cosines = block @ mine_MD[: start + len(block)].T
         later = np.arange(cosines.shape[1])[None, :] >= start + np.arange(len(block))[:, None]
         cosines[later] = -np.inf

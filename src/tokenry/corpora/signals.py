@@ -17,7 +17,7 @@ import pyarrow as pa
 from tokenry.core.choosing import resolve
 from tokenry.core.hashing import fingerprint
 from tokenry.core.report import Report
-from tokenry.corpora import SIGNALS
+from tokenry.corpora import LEARNED, SIGNALS
 from tokenry.corpora.engine import Engine, Mapped, open_engine
 from tokenry.corpora.families import Family, Material, Settings, column_of
 from tokenry.corpora.prepared import Prepared
@@ -39,7 +39,8 @@ CHUNK_BYTES = 2 * 2**20
 
 
 def families_of(names: str | Sequence[str | Family]) -> list[Family]:
-    """The families a user named: names with commas, or a list; a module's own as `pkg.module:FAMILY`.
+    """The families a user named: names with commas, or a list; a model's as `linear:DIR`, your own as
+    `pkg.module:FAMILY`.
 
     Raises:
         ValueError: a name is not known (the nearest is given), two families have a column of one name, or none is
@@ -49,9 +50,7 @@ def families_of(names: str | Sequence[str | Family]) -> list[Family]:
     listed = list(dict.fromkeys(name for name in listed if name))
     if not listed:
         raise ValueError(f"no signals named; need at least one of: {', '.join(SIGNALS)}.")
-    families = [
-        name if isinstance(name, Family) else resolve(name, SIGNALS, kind="family of signals") for name in listed
-    ]
+    families = [name if isinstance(name, Family) else _family_of(name) for name in listed]
     owners: dict[str, str] = {}
     for family in families:
         for column in family.columns:
@@ -59,6 +58,17 @@ def families_of(names: str | Sequence[str | Family]) -> list[Family]:
                 raise ValueError(f"both {owners[column]!r} and {family.name!r} have the column {column!r}.")
             owners[column] = family.name
     return families
+
+
+def _family_of(name: str) -> Family:
+    if name.partition(":")[0] in LEARNED:
+        from tokenry.corpora.learned import learned_family
+
+        return learned_family(name)
+    found = resolve(name, SIGNALS, kind="family of signals")
+    if not isinstance(found, Family):
+        raise ValueError(f"{name} is a {type(found).__name__}; need a tokenry.corpora.families.Family.")
+    return found
 
 
 def signal_columns(names: str | Sequence[str] | None = None) -> dict[str, pa.DataType]:
@@ -227,7 +237,14 @@ def signals_report(names: Sequence[str] = ()) -> Report:
         }
         for one in found
     ]
-    return Report("corpus signals", "families of signals", tables={"families": pa.Table.from_pylist(rows)})
+    learned = pa.table({"family": [f"{kind}:DIR" for kind in LEARNED], "measures": list(map(_said, LEARNED))})
+    return Report("corpus signals", "families of signals", tables={
+        "families": pa.Table.from_pylist(rows), "families of a model of yours": learned})  # fmt: skip
+
+
+def _said(kind: str) -> str:
+    """The first line of what opens such a model."""
+    return (resolve(kind, LEARNED, kind="family of signals").__doc__ or "").partition("\n")[0]
 
 
 def score_report(mapped: Mapped) -> Report:
@@ -237,9 +254,7 @@ def score_report(mapped: Mapped) -> Report:
     report = Report("corpus score", "what was measured", facts={"documents": mapped.n_in, "folder": str(mapped.folder)})
     seconds = sum(tally.cpu_seconds for tally in mapped.tallies)
     report.facts["processor seconds"] = round(seconds, 2)
-    if mapped.n_bad or mapped.quarantined:
-        report.facts["broken rows"] = mapped.n_bad
-        report.facts["quarantined"] = len(mapped.quarantined)
+    report.facts |= mapped.losses
     rows = [_described(mapped, name, column) for name, column in columns_of([mapped.folder]).items()]
     report.tables["signals"] = pa.Table.from_pylist(rows)
     return report

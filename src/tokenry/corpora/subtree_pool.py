@@ -35,7 +35,7 @@ class Parsed:
     @functools.cached_property
     def text(self) -> str:
         """The document written from its trees."""
-        return " ".join(detokenise(tree.words)[0] for tree in self.trees)
+        return " ".join(detokenise(tree.leaves)[0] for tree in self.trees)
 
 
 def agreement(leaf: Tree) -> str:
@@ -44,11 +44,19 @@ def agreement(leaf: Tree) -> str:
 
 
 def key_of(parent: Tree, place: int) -> tuple[str, str, str, str]:
-    """When two phrases may stand for each other: label, agreement of the head, phrase around it, and side there."""
+    """When two phrases may stand for each other: label, agreement of the head, side, and relation to what is around.
+
+    The relation is the treebank's; where there is none, the label of the phrase around stands for it.
+    """
     node = parent.children[place]
     side = "head" if place == parent.head else "before" if place < parent.head else "behind"
-    many = node.label in ("NP", "NX") and any(child.label == "CC" for child in node.children)
-    return node.label, "N.many" if many else agreement(node.head_leaf), parent.label, side
+    many = node.label in ("NP", "NX") and any(map(_joins, node.children))
+    return node.label, "N.many" if many else agreement(node.head_leaf), side, node.relation or parent.label
+
+
+def _joins(node: Tree) -> bool:
+    """A conjunction, or a conjunct of Universal Dependencies, which has it inside."""
+    return node.label in ("CC", "CCONJ") or (node.relation == "conj" and any(map(_joins, node.children)))
 
 
 def lowered(tree: Tree) -> Tree:
@@ -58,7 +66,12 @@ def lowered(tree: Tree) -> Tree:
     while node.word is None:
         node, path = node.children[0], (*path, 0)
     word = node.word
-    keeps = node.label in _PROPER or word == "I" or word.startswith(("I'", "I’")) or word[1:] != word[1:].lower()
+    keeps = (
+        node.label.partition(".")[0] in _PROPER
+        or word == "I"
+        or word.startswith(("I'", "I’"))
+        or word[1:] != word[1:].lower()
+    )
     return tree if keeps else tree.with_at(path, replace(node, word=word[:1].lower() + word[1:]))
 
 

@@ -9,7 +9,7 @@ table is that of Head-Driven Statistical Models for Natural Language Parsing (Co
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tokenry.core.choosing import suggest
@@ -25,72 +25,35 @@ HEAD_RULES = ("collins", "content")
 _NOMINAL = frozenset(["NN", "NNP", "NNPS", "NNS", "NX", "POS", "JJR"])
 # Phrase -> (where the search starts, labels from the most to the least wanted), Collins (1999), appendix A.
 _TABLE: dict[str, tuple[str, list[str]]] = {
-    "ADJP": (
-        "left",
-        [
-            "NNS",
-            "QP",
-            "NN",
-            "$",
-            "ADVP",
-            "JJ",
-            "VBN",
-            "VBG",
-            "ADJP",
-            "JJR",
-            "NP",
-            "JJS",
-            "DT",
-            "FW",
-            "RBR",
-            "RBS",
-            "SBAR",
-            "RB",
-        ],
-    ),
-    "ADVP": ("right", ["RB", "RBR", "RBS", "FW", "ADVP", "TO", "CD", "JJR", "JJ", "IN", "NP", "JJS", "NN"]),
-    "CONJP": ("right", ["CC", "RB", "IN"]),
-    "FRAG": ("right", []),
-    "INTJ": ("left", []),
-    "LST": ("right", ["LS", ":"]),
-    "NAC": (
-        "left",
-        [
-            "NN",
-            "NNS",
-            "NNP",
-            "NNPS",
-            "NP",
-            "NAC",
-            "EX",
-            "$",
-            "CD",
-            "QP",
-            "PRP",
-            "VBG",
-            "JJ",
-            "JJS",
-            "JJR",
-            "ADJP",
-            "FW",
-        ],
-    ),
-    "PP": ("right", ["IN", "TO", "VBG", "VBN", "RP", "FW"]),
-    "PRN": ("left", []),
-    "PRT": ("right", ["RP"]),
-    "QP": ("left", ["$", "IN", "NNS", "NN", "JJ", "RB", "DT", "CD", "NCD", "QP", "JJR", "JJS"]),
-    "RRC": ("right", ["VP", "NP", "ADVP", "ADJP", "PP"]),
-    "S": ("left", ["TO", "IN", "VP", "S", "SBAR", "ADJP", "UCP", "NP"]),
-    "SBAR": ("left", ["WHNP", "WHPP", "WHADVP", "WHADJP", "IN", "DT", "S", "SQ", "SINV", "SBAR", "FRAG"]),
-    "SBARQ": ("left", ["SQ", "S", "SINV", "SBARQ", "FRAG"]),
-    "SINV": ("left", ["VBZ", "VBD", "VBP", "VB", "MD", "VP", "S", "SINV", "ADJP", "NP"]),
-    "SQ": ("left", ["VBZ", "VBD", "VBP", "VB", "MD", "VP", "SQ"]),
-    "UCP": ("right", []),
-    "VP": ("left", ["TO", "VBD", "VBN", "MD", "VBZ", "VB", "VBG", "VBP", "VP", "ADJP", "NN", "NNS", "NP"]),
-    "WHADJP": ("left", ["CC", "WRB", "JJ", "ADJP"]),
-    "WHADVP": ("right", ["CC", "WRB"]),
-    "WHNP": ("left", ["WDT", "WP", "WP$", "WHADJP", "WHPP", "WHNP"]),
-    "WHPP": ("right", ["IN", "TO", "FW"]),
+    phrase: (side, wanted)
+    for phrase, side, *wanted in map(
+        str.split,
+        """
+ADJP left NNS QP NN $ ADVP JJ VBN VBG ADJP JJR NP JJS DT FW RBR RBS SBAR RB
+ADVP right RB RBR RBS FW ADVP TO CD JJR JJ IN NP JJS NN
+CONJP right CC RB IN
+FRAG right
+INTJ left
+LST right LS :
+NAC left NN NNS NNP NNPS NP NAC EX $ CD QP PRP VBG JJ JJS JJR ADJP FW
+PP right IN TO VBG VBN RP FW
+PRN left
+PRT right RP
+QP left $ IN NNS NN JJ RB DT CD NCD QP JJR JJS
+RRC right VP NP ADVP ADJP PP
+S left TO IN VP S SBAR ADJP UCP NP
+SBAR left WHNP WHPP WHADVP WHADJP IN DT S SQ SINV SBAR FRAG
+SBARQ left SQ S SINV SBARQ FRAG
+SINV left VBZ VBD VBP VB MD VP S SINV ADJP NP
+SQ left VBZ VBD VBP VB MD VP SQ
+UCP right
+VP left TO VBD VBN MD VBZ VB VBG VBP VP ADJP NN NNS NP
+WHADJP left CC WRB JJ ADJP
+WHADVP right CC WRB
+WHNP left WDT WP WP$ WHADJP WHPP WHNP
+WHPP right IN TO FW
+""".strip().splitlines(),
+    )
 }
 _MARKS = frozenset([",", ".", ":", "``", "''", "-LRB-", "-RRB-", "PUNCT"])
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
@@ -107,12 +70,14 @@ class Tree:
         children: none for a leaf.
         word: of a leaf, else None.
         head: which child is the head.
+        relation: to the phrase around it, where the tree is a dependency treebank's; brackets do not say.
     """
 
     label: str
     children: tuple["Tree", ...] = ()
     word: str | None = None
     head: int = 0
+    relation: str = ""
 
     @functools.cached_property
     def head_leaf(self) -> "Tree":
@@ -168,7 +133,7 @@ def read_trees(
     """Read bracketed trees.
 
     Function tags and indices are cut from labels (NP-SBJ-1 becomes NP), traces (-NONE-) and what they leave empty are
-    left out, an outer bracket without a label is taken off, -LRB- becomes "(".
+    left out, an outer bracket without a label is taken off, -LRB- becomes "(" and \\/ becomes "/".
 
     Args:
         text: any number of trees, any white space.
@@ -224,7 +189,8 @@ def _closed(label: str | None, inside: list[Tree | str], *, text: str, at: int, 
     if words:
         if len(inside) > 1:
             raise _broken(text, at, f"the word {words[0]!r} beside others in ({label} ...)")
-        return Tree(label if label in _MARKS else _plain(label), word=_BRACKETS.get(words[0], words[0]))
+        word = _BRACKETS.get(words[0]) or words[0].replace("\\/", "/").replace("\\*", "*")
+        return Tree(_plain(label), word=word)
     if not inside:
         return None
     children = tuple(inside)
@@ -259,6 +225,8 @@ def head_child(label: str, children: tuple[Tree, ...], *, heads: str = "collins"
     if found >= 2 and labels[found - 1] in ("CC", "CONJP") and label not in ("WHADJP", "WHADVP", "CONJP"):
         earlier = [place for place in range(found - 1) if labels[place] not in _MARKS]
         found = earlier[-1] if earlier else found
+        while found >= 2 and labels[found - 1] == "," and labels[found - 2] == labels[found]:
+            found -= 2
     return found
 
 
@@ -288,20 +256,22 @@ def _head_of_noun_phrase(children: tuple[Tree, ...], labels: list[str]) -> int:
     return next((place for place in backwards if labels[place] not in _MARKS), last)
 
 
-_STICKS_LEFT = re.compile(r"[.,;:!?%)\]}]|\.\.\.|''|['’](?:s|S|re|ve|ll|d|m|t)?|n['’]t")
-_STICKS_RIGHT = frozenset(["(", "[", "{", "$", "``", "#"])
+_STICKS_LEFT = re.compile(r"[.,;:!?%)\]}]|\.\.\.|['’](?:s|S|re|ve|ll|d|m|t)?|n['’]t")
+_STICKS_RIGHT = frozenset(["(", "[", "{", "$", "#"])
 
 
-def detokenise(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Text of a sentence with its first letter capital, and where each word stands in it (character spans)."""
+def detokenise(leaves: Sequence[Tree]) -> tuple[str, list[tuple[int, int]]]:
+    """Text of a sentence with its first letter capital, and where each leaf stands in it (character spans)."""
     pieces, spans, at, glued, quoted = [], [], 0, True, False
-    for word in words:
-        shown = {"``": '"', "''": '"'}.get(word, word)
-        if word == '"':
-            closing, quoted = quoted, not quoted
-            sticks, opens = closing, not closing
+    for leaf in leaves:
+        shown = {"``": '"', "''": '"'}.get(leaf.word, leaf.word)
+        if shown == '"':
+            sticks = quoted and leaf.word != "``"
+            opens = quoted = not sticks
+        elif leaf.label == "HYPH":  # right-sided, where a treebank cuts it in three
+            sticks = opens = True
         else:
-            sticks, opens = _STICKS_LEFT.fullmatch(word) is not None, word in _STICKS_RIGHT
+            sticks, opens = _STICKS_LEFT.fullmatch(shown) is not None, shown in _STICKS_RIGHT
         if not glued and not sticks:
             pieces.append(" ")
             at += 1

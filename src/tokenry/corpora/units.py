@@ -1,9 +1,11 @@
 """Cut a corpus into units of work and run a function over one of them: what every engine does, wherever it runs.
 
-A unit is a file, or a few row groups of a large Parquet file. Its output is one Parquet part whose number follows from
+A unit is a file, a few row groups of a large Parquet file, or a run of lines of a large JSON-lines file that is not
+compressed. Its output is one Parquet part whose number follows from
 the unit's place in the corpus, so the result is the same with one worker and with a thousand, in any order of work.
 """
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from tokenry.core.columns import BadRows, Columns
+from tokenry.core.hashing import fingerprint
 from tokenry.core.places import HUB, Place, find_places
-from tokenry.core.readers import BATCH_BYTES, read_place
+from tokenry.core.readers import BATCH_BYTES, Section, read_place, sections
 from tokenry.core.runs import atomic_path, atomic_write
 
-__all__ = ["Reading", "Tally", "Unit", "cut_units", "part_name", "read_unit", "run_unit"]
+__all__ = ["Reading", "Tally", "Unit", "cut_units", "inputs_key", "part_name", "read_unit", "run_unit"]
 
 UNIT_BYTES = 64 * 2**20  # uncompressed bytes of the row groups of one unit, about
 _GROUP_ROWS, _GROUP_BYTES = 16_384, 64 * 2**20
@@ -35,6 +38,7 @@ class Unit:
         groups: first row group and the one after the last, for a part of a Parquet file; None for a whole file.
         first: number of its first row in the file, from 1.
         n_bytes: about how much there is to read.
+        section: the lines, for a part of a JSON-lines file; None for a whole file.
     """
 
     number: int
@@ -42,6 +46,7 @@ class Unit:
     groups: tuple[int, int] | None = None
     first: int = 1
     n_bytes: int = 0
+    section: Section | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,13 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.parquet"
 
 
-def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
+def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES, skip_bad: bool = False) -> list[Unit]:
     """The units of a corpus, in order.
 
     Args:
         source: paths, globs, folders, hub addresses, as `core.tables.stream` takes them.
-        unit_bytes: about how much of a Parquet file makes a unit; other files are never cut.
+        unit_bytes: about how much of a file makes a unit. Compressed JSON and text files are never cut.
+        skip_bad: a Parquet file that cannot be opened is a unit too, counted as broken when it is read.
 
     Raises:
         FileNotFoundError, ValueError: as `core.places.find_places`; a Parquet file that cannot be opened.
@@ -115,11 +121,20 @@ def cut_units(source: object, *, unit_bytes: int = UNIT_BYTES) -> list[Unit]:
     units: list[Unit] = []
     for place in find_places(source):
         if place.format == "parquet" and not place.path.startswith(HUB):
-            units += _parquet_units(place, len(units), unit_bytes)
+            units += _parquet_units(place, len(units), unit_bytes, skip_bad=skip_bad)
         else:
-            size = 0 if place.path.startswith(HUB) else Path(place.path).stat().st_size
-            units.append(Unit(len(units), place, n_bytes=size))
+            units += _file_units(place, len(units), unit_bytes)
     return units
+
+
+def inputs_key(units: Sequence[Unit]) -> str:
+    """Fingerprint of the files by size and time, and of how they are cut."""
+    said = []
+    for unit in units:
+        path = Path(unit.place.path)
+        stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0)
+        said.append([unit.number, unit.place.path, unit.place.name, list(unit.groups or unit.section or ()), *stamp])
+    return fingerprint(said)
 
 
 def read_unit(unit: Unit, reading: Reading, bad: BadRows) -> Iterator[pa.RecordBatch]:
@@ -138,8 +153,12 @@ def _documents(unit: Unit, reading: Reading, bad: BadRows) -> Iterator[pa.Record
     shaper = Columns(text=reading.text, keep=reading.columns, skip_bad=reading.skip_bad, bad=bad)
     shaper.schema = reading.schema
     n_before = 0
+    if unit.section is not None and unit.section.lines_before:
+        shaper.checked = unit.place  # the column of the text is looked for at the head of a file
     if unit.groups is None:
-        batches = read_place(unit.place, batch_rows=reading.batch_rows, on_bad=shaper.on_bad, needed=shaper.needed)
+        batches = read_place(
+            unit.place, batch_rows=reading.batch_rows, on_bad=shaper.on_bad, needed=shaper.needed, section=unit.section
+        )
     else:
         batches = _group_batches(unit, reading, shaper)
     for batch in batches:
@@ -207,14 +226,34 @@ def _line_name(number: int) -> str:
     return f".part-{number:06d}.json"
 
 
-def _parquet_units(place: Place, number: int, unit_bytes: int) -> list[Unit]:
+def _file_units(place: Place, number: int, unit_bytes: int) -> list[Unit]:
+    if place.path.startswith(HUB):
+        return [Unit(number, place)]
+    stamp = Path(place.path).stat()
+    if place.format != "jsonl" or place.compression is not None or stamp.st_size <= unit_bytes:
+        return [Unit(number, place, n_bytes=stamp.st_size)]
+    cut = _cut_lines(place.path, stamp.st_size, stamp.st_mtime_ns, unit_bytes)
+    return [Unit(number + at, place, n_bytes=part.end - part.start, section=part) for at, part in enumerate(cut)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _cut_lines(path: str, size: int, time_ns: int, unit_bytes: int) -> list[Section]:
+    """The sections of a file of this size and time: a verb asks for its units more than once, the lines are counted
+    once."""
+    return sections(path, unit_bytes)
+
+
+def _parquet_units(place: Place, number: int, unit_bytes: int, *, skip_bad: bool) -> list[Unit]:
     from pyarrow import parquet
 
     try:
         metadata = parquet.ParquetFile(place.path).metadata
     except (pa.ArrowInvalid, OSError) as error:
+        if skip_bad:
+            return [Unit(number, place)]
         raise ValueError(
-            f"{place.path} is no readable Parquet file ({error}). Write it again, or leave it out."
+            f"{place.path} is no readable Parquet file ({error}). Write it again, leave it out, or pass over such "
+            "files (--skip-bad)."
         ) from error
     units, start, row, size, first = [], 0, 1, 0, 1
     for group in range(metadata.num_row_groups):

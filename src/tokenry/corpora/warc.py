@@ -1,14 +1,14 @@
 """Read web archives (WARC, WET, each also with .gz or .zst) as documents: text, host, address, date, type.
 
-FastWARC reads the records (extra `web`): several times as fast as the pure-Python warcio, by the author of resiliparse,
-which makes text of HTML. Records are bounded, also those that unpack to far more than they promise; everything that is
-left out is counted by its reason.
+FastWARC reads the records and resiliparse makes text of HTML (extra `web`). Records are bounded, also those that unpack
+to far more than they promise; everything that is left out is counted by its reason.
 
 Paper: DataComp-LM: In search of the next generation of training sets for language models (arXiv 2406.11794), for the
 choice of extractor.
 """
 
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +39,7 @@ WARC = pa.schema(
 )  # fmt: skip
 """Columns of the documents; `source` is the host of the address."""
 _TAKEN = ("response", "resource", "conversion")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # no text has these, packed bytes do
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -94,9 +95,9 @@ def read_warc(path: Path, passed: Passed, *, extraction: Extraction = Extraction
         file.seek(0)
         yield from _records(ArchiveIterator(stream, parse_http=True, auto_decode="none"), path, passed, extraction)
         if isinstance(stream, _Gunzip) and stream.is_cut:
-            passed.add("the file is cut short (the rest is missing)", path.name)
+            passed.remark("the file is cut short (the rest is missing)", path.name)
     if passed.n_seen == n_before:
-        passed.add("no record in the file", path.name)
+        passed.remark("no record in the file", path.name)
 
 
 def _records(archive: Iterator, path: Path, passed: Passed, extraction: Extraction) -> Iterator[dict[str, object]]:
@@ -119,7 +120,7 @@ def _records(archive: Iterator, path: Path, passed: Passed, extraction: Extracti
             and type(error).__name__ != "PanicException"
         ):
             raise
-        passed.add(f"the file is damaged ({type(error).__name__}), the rest cannot be read", path.name)
+        passed.remark(f"the file is damaged ({type(error).__name__}), the rest cannot be read", path.name)
 
 
 class _Gunzip:
@@ -167,7 +168,8 @@ class _Gunzip:
 def _row(record: object, extraction: Extraction, name: str, passed: Passed) -> dict[str, object] | None:
     """A record as a document; None and a count where it is left out."""
     status, mime, charset = _described(record)
-    promised = int(record.headers.get("Content-Length", "0") or 0)
+    length = record.headers.get("Content-Length", "0") or "0"
+    promised = int(length) if length.isdigit() else 0
     if status not in (None, 200):
         passed.add(f"HTTP status {status}", name)
         return None
@@ -222,19 +224,23 @@ def _encoding(record: object) -> tuple[str, ...]:
 
 
 def _unpacked(data: bytes, encodings: tuple[str, ...], most: int) -> bytes | None:
-    """The body as it was sent before it was packed; archives often keep the header of what they unpacked themselves."""
+    """The body as it was before it was packed; archives often keep the header of what they unpacked themselves.
+
+    None where it is broken, cut short, too large, or packed in a way that is not known (br, zstd).
+    """
     if "chunked" in encodings:
         data = _unchunked(data)
-    if {"gzip", "x-gzip", "deflate"} & set(encodings):
-        if data[:2] != b"\x1f\x8b" and "deflate" not in encodings:
-            return data
-        unpacker = zlib.decompressobj(wbits=47 if "deflate" not in encodings else 15)
-        try:
-            data = unpacker.decompress(data, most + 1)
-        except zlib.error:
-            return data if "deflate" in encodings else None
-    if "br" in encodings:
-        return None if b"<" not in data[:4096] else data
+    packings = set(encodings) - {"chunked", "identity", "utf-8", "none"}
+    if packings & {"gzip", "x-gzip", "deflate"}:
+        for wbits in (47, -15):  # gzip or zlib by its header, and the bare stream that some servers call deflate
+            unpacker = zlib.decompressobj(wbits=wbits)
+            try:
+                made = unpacker.decompress(data, most + 1)
+            except zlib.error:
+                continue
+            return made if unpacker.eof and len(made) <= most else None
+    if packings and _BINARY.search(data[:4096]):
+        return None
     return data if len(data) <= most else None
 
 
@@ -270,7 +276,7 @@ def extract_report(converted: Converted) -> Report:
         kind="extract",
         title="Web archives",
         facts={"files": len(made.tallies), "records": passed.n_seen, "documents": made.n_out,
-               "left_out": sum(passed.counts.values())},
+               "left_out": passed.n_left_out},
         tables={"left out": passed.table()},
         verdict=f"{made.n_out:,} documents of {passed.n_seen:,} records in {len(made.tallies):,} files.",
     )  # fmt: skip

@@ -10,6 +10,11 @@ STRATEGIES = {
     "plain": "tokenry.decoding.strategies:plain",
     "lookup": "tokenry.decoding.lookup:lookup",
     "bytes": "tokenry.decoding.bytes_healing:bytes_strategy",
+    "diffusion": "tokenry.decoding.diffusion_strategy:diffusion",
+    "constrained": "tokenry.decoding.constrained:constrained",
+    "early-exit": "tokenry.decoding.early_exit:early_exit",
+    "confident-exit": "tokenry.decoding.confident_exit:confident_exit",
+    "self-draft": "tokenry.decoding.self_draft:self_draft",
 }
 """Ways to decode: name -> the function that makes one from its options (`strategies.make`)."""
 

@@ -101,6 +101,14 @@ def multi_round(
     return None, chance.draws(law_V)
 
 
+def lossless(
+    law_V: object, tokens: Sequence[int], proposal_V: object = None, *, chance: Chance | None = None
+) -> tuple[int | None, int]:
+    """`multi_round` where the children were drawn from a law that is known, `point_mass` elsewhere: exact for both."""
+    rule = point_mass if proposal_V is None else multi_round
+    return rule(law_V, tokens, proposal_V, chance=chance)
+
+
 def _follow(token: int, tokens: Sequence[int]) -> tuple[int | None, int]:
     return next((place for place, other in enumerate(tokens) if other == token), None), token
 
@@ -120,7 +128,12 @@ def _without(law_V: object, token: int) -> object:
     return rest_V / total if total > 0 else rest_V
 
 
-RULES: dict[str, Rule] = {"greedy": greedy, "point-mass": point_mass, "multi-round": multi_round}
+RULES: dict[str, Rule] = {
+    "greedy": greedy,
+    "point-mass": point_mass,
+    "multi-round": multi_round,
+    "lossless": lossless,
+}
 
 
 @dataclass(frozen=True)

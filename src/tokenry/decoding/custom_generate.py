@@ -30,19 +30,22 @@ def drafted(drafter: Drafter | None = None, *, sizing: Sizing | int = 64) -> Cal
     """
 
     def decode(
-        model, input_ids, logits_processor=None, stopping_criteria=None, generation_config=None, **kwargs
+        model, input_ids, *, logits_processor=None, stopping_criteria=None, generation_config=None, **kwargs
     ) -> Tensor:
         mask = kwargs.get("attention_mask")
         if mask is not None and not bool(mask.all()):
             raise ValueError("padded rows; this decodes rows of one length without padding. Generate them one by one.")
         sampled = bool(getattr(generation_config, "do_sample", False))
-        rows = [_row(model, row.tolist(), logits_processor, stopping_criteria, sampled, kwargs) for row in input_ids]
+        rows = [
+            _row(model, row.tolist(), logits_processor, stopping_criteria, sampled=sampled, kwargs=kwargs)
+            for row in input_ids
+        ]
         longest = max(len(row) for row in rows)
         pad = getattr(generation_config, "_pad_token_tensor", None)
         pad = 0 if pad is None else int(pad)
         return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=input_ids.device)
 
-    def _row(model, prompt: list[int], processors, criteria, sampled: bool, kwargs: dict) -> list[int]:
+    def _row(model, prompt: list[int], processors, criteria, *, sampled: bool, kwargs: dict) -> list[int]:
         device = model.get_input_embeddings().weight.device
 
         def stop(new: list[int]) -> bool:

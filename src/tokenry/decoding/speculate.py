@@ -28,8 +28,8 @@ class Draft:
 
     Attributes:
         tree: node 0 carries the newest token of the text; the guesses hang below it.
-        laws: node -> law (V,) its children were drawn from without replacement, in their order; None when the guesses
-            were made without chance.
+        laws: node -> law (V,) its children were drawn from without replacement, in their order; None (or a node left
+            out) when the guesses were made without chance.
     """
 
     tree: TokenTree
@@ -183,8 +183,8 @@ def generate(
         prompt: ids, at least one.
         drafter: what guesses; None is plain decoding.
         settings: length, temperature, ends.
-        rule: "greedy", "point-mass", "multi-round" or a function (see `acceptance`); None takes greedy at temperature
-            0, else multi-round where the draft comes with laws and point-mass where it does not.
+        rule: "greedy", "point-mass", "multi-round", "lossless" or a function (see `acceptance`); None takes greedy at
+            temperature 0, else lossless: multi-round at nodes with a law in the draft, point-mass at the others.
         sizing: most guesses a step, or what decides it.
         on_token: called with every new token.
 
@@ -294,7 +294,7 @@ class _Loop:
         settings = self.settings
         if self.rule is None and settings.is_greedy and settings.processors is None:
             return follow(draft.tree, check_numbers(settings.processed(logits_NV)).argmax(-1).tolist())
-        rule = self.rule or RULES["greedy" if settings.is_greedy else "multi-round" if draft.laws else "point-mass"]
+        rule = self.rule or RULES["greedy" if settings.is_greedy else "lossless"]
         context = self.context[:-1]
 
         def law_of(node: int) -> Tensor:

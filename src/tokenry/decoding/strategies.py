@@ -1,6 +1,6 @@
 """Strategies: one call to continue prompts with any of them, from Python or `tokenry generate`, with what it cost."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -33,7 +33,10 @@ class Continuation:
 
 
 class Strategy(Protocol):
-    """A way to decode. It may keep what it learns from one prompt to the next."""
+    """A way to decode. It may keep what it learns from one prompt to the next.
+
+    One that decodes prompts together has a method `many(lm, prompts, settings) -> list[Continuation]` as well.
+    """
 
     def __call__(self, lm: LM, prompt: Prompt, settings: Settings) -> Continuation:
         """Continue one prompt."""
@@ -104,6 +107,21 @@ def settings_for(lm: LM, settings: Settings) -> Settings:
     return replace(settings, ends=settings.ends or end_ids(lm), n_tokens=n_tokens)
 
 
+def stop_at(lm: LM, texts: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
+    """`Settings.stop` that ends a continuation with the token that completes one of these texts; None without texts.
+
+    Raises:
+        ValueError: an empty text, which would end everything at once.
+    """
+    if not all(texts):
+        raise ValueError("an empty text to stop at; every continuation holds it. Name the text that ends one.")
+    if not texts:
+        return None
+    # A token spells at least a byte (special tokens aside), so this many hold the longest text and what led up to it.
+    n_last = max(len(text.encode()) for text in texts) + 8
+    return lambda new: any(text in text_of(lm, new[-n_last:]) for text in texts)
+
+
 def generate(
     lm: LM,
     prompts: Prompt | Iterable[Prompt],
@@ -130,7 +148,15 @@ def generate(
     run = make(strategy, **{key: value for key, value in asked.items() if key not in fields})
     if isinstance(prompts, str) or _is_ids(prompts):
         return run(lm, prompts, settings)
-    return [run(lm, prompt, settings) for prompt in prompts]
+    return list(continued(run, lm, prompts, settings=settings))
+
+
+def continued(run: Strategy, lm: LM, prompts: Iterable[Prompt], *, settings: Settings) -> Iterator[Continuation]:
+    """Continuations in order: together where the strategy can, else each as soon as it is asked for."""
+    if hasattr(run, "many"):
+        yield from run.many(lm, list(prompts), settings)
+    else:
+        yield from (run(lm, prompt, settings) for prompt in prompts)
 
 
 def ids_of(lm: LM, prompt: Prompt) -> list[int]:
