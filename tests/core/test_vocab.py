@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pickle
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 
 from tokenry.core.format_sentencepiece import spec_from_sentencepiece
 from tokenry.core.vocab import Kind, Vocab, check_vocab
+from tokenry.data import demo_model
 
 BPE = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
 
@@ -268,3 +270,13 @@ def test_a_vocabulary_of_200_000_tokens_opens_in_seconds(shared_data):
     assert len(vocab.merges) == 199_742
     # Measured 2 s alone; the bound leaves room for a busy machine.
     assert time.process_time() - start < 6
+
+
+def test_a_special_token_in_a_text_can_be_plain_text_also_in_another_process():
+    vocab = Vocab.open(demo_model())
+    eos = vocab.specials["eos"]
+    assert eos in vocab.encode(["a </s> b"])[0]
+    for one in (vocab, pickle.loads(pickle.dumps(vocab))):
+        ids = one.encode(["a </s> b"], plain=True)[0]
+        assert eos not in ids
+        assert one.decode(ids).strip() == "a </s> b"

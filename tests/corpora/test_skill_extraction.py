@@ -5,8 +5,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tokenry.corpora.chat import open_chat
 from tokenry.corpora.skill_extraction import (
@@ -14,42 +12,8 @@ from tokenry.corpora.skill_extraction import (
     ask_skills,
     extract,
     lexical_skills,
-    parse_skills,
     read_skills,
 )
-
-
-@pytest.mark.parametrize(
-    ("answer", "skills", "reason"),
-    [
-        ('["Adding fractions", "adding  fractions.", "Ratios"]', ("adding fractions", "ratios"), ""),
-        ('```json\n["ratios"]\n```', ("ratios",), ""),
-        ('{"skills": ["ratios"]}', ("ratios",), ""),
-        ("", (), "empty answer"),
-        (None, (), "empty answer"),
-        ("Sure! The skills are ratios.", (), "not a JSON list"),
-        ('["ratios"', (), "not a JSON list"),
-        ('"ratios"', (), "not a JSON list"),
-        ("[" * 5000, (), "not a JSON list"),
-        ("[]", (), "no skills"),
-        (json.dumps([f"skill {n}" for n in range(11)]), (), "more than 10 skills"),
-        (json.dumps(["ratios", "a b c d e f g h i", 7, ""]), ("ratios",), "2 no phrase, 1 over 8 words"),
-        (json.dumps(["x" * 400]), (), "1 over 8 words"),
-        ("y" * 30_000, (), "answer of 30,000 characters"),
-    ],
-)
-def test_an_answer_is_a_list_of_short_phrases_or_says_why_not(answer, skills, reason):
-    found = parse_skills(answer)
-    assert (found.skills, found.reason) == (skills, reason)
-
-
-@given(st.text(max_size=200) | st.recursive(st.none() | st.text(max_size=20) | st.integers(), st.lists).map(json.dumps))
-def test_any_answer_gives_few_short_skills_or_a_reason(answer):
-    found = parse_skills(answer)
-    assert found.skills or found.reason
-    assert len(found.skills) <= 10
-    assert len(set(found.skills)) == len(found.skills)
-    assert all(0 < len(skill.split()) <= 8 and skill == skill.strip() for skill in found.skills)
 
 
 def reference(tmp_path, n=6):
@@ -83,7 +47,7 @@ def test_a_second_run_makes_no_call_and_gives_the_same_bytes(tmp_path):
 
 def test_a_model_that_gives_no_text_leaves_a_reason():
     found = ask_skills(lambda asked: [None] * len(asked), ["a problem"], extraction=Extraction("chat"))
-    assert found[0].skills == ()
+    assert found[0].phrases == ()
     assert found[0].reason.startswith("no answer: ")
 
 

@@ -7,7 +7,7 @@ import pytest
 from tokenry.data import demo_model
 from tokenry.decoding import STRATEGIES, generate
 from tokenry.decoding.sampling import Settings
-from tokenry.decoding.strategies import Drafted, make, stop_at
+from tokenry.decoding.strategies import Drafted, make, maker, stop_at
 from tokenry.decoding.verbs import generate_report, parsed_option
 from tokenry.models.lm import LM
 
@@ -28,7 +28,7 @@ def test_greedy_text_is_what_the_library_writes(lm, strategy, prompt):
 
 def test_every_strategy_of_the_table_can_be_made():
     for name in STRATEGIES:
-        assert callable(make(name))
+        assert callable(maker(name))
 
 
 def test_several_prompts_give_several_texts_and_ids_are_a_prompt(lm):

@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 
 from tokenry.core.vocab import Vocab
 from tokenry.data import demo_model
-from tokenry.models.batches import (
-    collate,
-    draw,
-    pack,
-    read_shard,
-    shard_documents,
-    tokenise,
-    write_shard,
-)
+from tokenry.models.batches import collate, draw, pack, tokenise
 from tokenry.models.tiny import tiny_llama
 from tokenry.models.training import next_token_loss
 
@@ -107,38 +99,6 @@ def test_isolation_works_in_half_precision():
     lm.model.to(torch.bfloat16)
     loss, _ = next_token_loss(lm.model, collate(some_packs(), np.arange(3), isolate=True))
     assert torch.isfinite(loss)
-
-
-@pytest.mark.parametrize(("vocab_size", "kind"), [(512, np.uint16), (65_536, np.uint16), (65_537, np.uint32)])
-def test_a_shard_comes_back_from_disk_as_it_was(tmp_path, vocab_size, kind):
-    rng = np.random.default_rng(0)
-    documents = [rng.integers(0, vocab_size, size=n).astype(np.uint32) for n in (5, 0, 100, 1)]
-    assert write_shard(tmp_path / "shard", iter(documents), vocab_size=vocab_size) == 4
-    ids, offsets = read_shard(tmp_path / "shard")
-    assert isinstance(ids, np.memmap)
-    assert ids.dtype == kind
-    for ours, theirs in zip(shard_documents(ids, offsets), documents, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(np.load(tmp_path / "shard" / "ids.npy"), np.concatenate(documents))
-
-
-def test_an_empty_shard_is_a_shard(tmp_path):
-    write_shard(tmp_path / "shard", [], vocab_size=10)
-    ids, offsets = read_shard(tmp_path / "shard")
-    assert len(ids) == 0
-    assert list(shard_documents(ids, offsets)) == []
-
-
-def test_a_shard_that_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="Document 1 holds id 10"):
-        write_shard(tmp_path / "shard", [np.array([9]), np.array([10])], vocab_size=10)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(FileNotFoundError, match="not a shard"):
-        read_shard(tmp_path)
-    write_shard(tmp_path / "shard", [np.array([9])], vocab_size=10)
-    np.save(tmp_path / "shard" / "offsets.npy", np.array([0, 2]))
-    with pytest.raises(ValueError, match="does not fit"):
-        read_shard(tmp_path / "shard")
 
 
 def test_tokenise_gives_each_text_in_order():

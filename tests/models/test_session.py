@@ -261,6 +261,19 @@ def test_caches_that_cannot_be_rolled_back_are_refused_by_name():
     Session.open(model, cache=DynamicCache())
 
 
+def test_models_that_look_ahead_are_refused_at_once():
+    """Before the first tree: plain decoding with one would write nonsense without a word."""
+    from small_vocabularies import byte_level
+    from tokenry.models.tiny import tiny_bert, tiny_llama
+
+    vocab = byte_level(specials=("<|end|>", "<s>", "<pad>"))
+    both_ways = tiny_llama(vocab).model
+    both_ways.config.is_causal = False
+    for model in (both_ways, tiny_bert(vocab).model):
+        with pytest.raises(ValueError, match=f"{type(model).__name__} looks at later tokens"):
+            Session.open(model)
+
+
 def test_attention_that_takes_no_mask_is_refused_with_the_way_out(monkeypatch):
     model = tiny()
     monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2", raising=False)

@@ -16,7 +16,7 @@ HEADINGS = {
     "Data": ("corpus",),
     "Tokens": ("tokenizer",),
     "Models": ("transplant", "heal", "model", "hypernet"),
-    "Using": ("generate",),
+    "Using": ("generate", "route", "bench"),
     "House": ("papers", "doctor", "rerun"),
 }
 
@@ -48,13 +48,27 @@ def _root(
     pass
 
 
-from tokenry.cli import adapt, corpus, generate, heal, house, hypernet, model, tokenizer, transplant  # noqa: E402
+from tokenry.cli import (  # noqa: E402
+    adapt,
+    bench,
+    corpus,
+    generate,
+    heal,
+    house,
+    hypernet,
+    model,
+    route,
+    tokenizer,
+    transplant,
+)
 from tokenry.cli import corpus_artifacts as _corpus_artifacts  # noqa: E402, F401
 from tokenry.cli import corpus_augment as _corpus_augment  # noqa: E402, F401
 from tokenry.cli import corpus_classifier as _corpus_classifier  # noqa: E402, F401
 from tokenry.cli import corpus_contexts as _corpus_contexts  # noqa: E402, F401
+from tokenry.cli import corpus_criteria as _corpus_criteria  # noqa: E402, F401
 from tokenry.cli import corpus_dedup as _corpus_dedup  # noqa: E402, F401
 from tokenry.cli import corpus_mixing as _corpus_mixing  # noqa: E402, F401
+from tokenry.cli import corpus_pack as _corpus_pack  # noqa: E402, F401
 from tokenry.cli import corpus_predictive as _corpus_predictive  # noqa: E402, F401
 from tokenry.cli import corpus_rate as _corpus_rate  # noqa: E402, F401
 from tokenry.cli import corpus_raw as _corpus_raw  # noqa: E402, F401
@@ -84,6 +98,8 @@ transplant.register(app)
 heal.register(app)
 app.add_typer(hypernet.app, name="hypernet")
 generate.register(app)
+bench.register(app)
+app.add_typer(route.app, name="route")
 house.register(app)
 
 _INTERRUPTED = "interrupted; nothing half-written was left behind"

@@ -7,9 +7,10 @@ from tokenry.cli.panels import verbs_under
 HEADINGS = {
     "From raw documents to a mixture": (
         "extract", "filings", "describe", "score", "mask", "dedup", "decontaminate", "select", "mix",
+        "pack",
     ),
     "What a document is worth": (
-        "utility", "train-classifier", "classify", "train-rater", "rate", "losses", "predictive", "skills",
+        "utility", "train-classifier", "classify", "criteria", "train-rater", "rate", "losses", "predictive", "skills",
     ),
     "How much of what": ("domains", "search-mixture"),
     "Labelled and synthetic text": ("augment", "artifacts", "contexts"),

@@ -5,6 +5,20 @@ from typing import Annotated
 
 import typer
 
+from tokenry.cli.chat_options import (
+    BudgetMoney,
+    BudgetRequests,
+    BudgetTokens,
+    Concurrency,
+    Device,
+    Endpoint,
+    KeyVariable,
+    ModelFolder,
+    ModelName,
+    Price,
+    Retries,
+    Timeout,
+)
 from tokenry.cli.corpus import app
 from tokenry.cli.corpus_select import Docs, EngineOption
 from tokenry.cli.output import JsonFlag, QuietFlag, SeedOption, SkipBadFlag, TextColumn, folder_to_be, quiet, show
@@ -20,24 +34,20 @@ Rubric = Annotated[str | None, typer.Option("--rubric", help="dataman, education
 def rate(
     docs: Docs,
     out: Annotated[Path, typer.Option("--out", callback=folder_to_be, help="Folder of the ratings.")],
-    model: Annotated[str | None, typer.Option("--model", help="A model folder, or a rater you trained.")] = None,
-    endpoint: Annotated[str | None, typer.Option("--endpoint", help="Or the address of an OpenAI-like API.")] = None,
+    model: ModelFolder = None,
+    endpoint: Endpoint = None,
     rubric: Rubric = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="File that keeps answers; OUT.answers.")] = None,
-    model_name: Annotated[str | None, typer.Option("--model-name", help="endpoint: its name of the model.")] = None,
-    key_variable: Annotated[
-        str | None, typer.Option("--key-variable", help="endpoint: variable with the key (TOKENRY_API_KEY).")
-    ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="endpoint: requests at a time.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", help="endpoint: seconds for an answer.")] = 120.0,
-    retries: Annotated[int, typer.Option("--retries", min=0, help="endpoint: tries after the first.")] = 5,
-    budget_requests: Annotated[str | None, typer.Option("--budget-requests", help="endpoint: 500, 10K.")] = None,
-    budget_tokens: Annotated[str | None, typer.Option("--budget-tokens", help="endpoint: 5M.")] = None,
-    budget_money: Annotated[float | None, typer.Option("--budget-money", help="endpoint: with --price.")] = None,
-    price: Annotated[
-        tuple[float, float], typer.Option("--price", help="endpoint: of a million prompt and answer tokens.")
-    ] = (0.0, 0.0),
-    device: Annotated[str | None, typer.Option("--device", help="model: cpu, cuda.")] = None,
+    model_name: ModelName = None,
+    key_variable: KeyVariable = None,
+    concurrency: Concurrency = 4,
+    timeout: Timeout = 120.0,
+    retries: Retries = 5,
+    budget_requests: BudgetRequests = None,
+    budget_tokens: BudgetTokens = None,
+    budget_money: BudgetMoney = None,
+    price: Price = (0.0, 0.0),
+    device: Device = None,
     text_column: TextColumn = "text",
     skip_bad: SkipBadFlag = False,
     engine: EngineOption = "embedded",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tokenry.cli.chat_options import BudgetRequests, BudgetTokens, Cache, Concurrency, KeyVariable, ModelName, Timeout
 from tokenry.cli.corpus import app
 from tokenry.cli.corpus_select import Docs, EngineOption, Workers
 from tokenry.cli.output import (
@@ -42,15 +43,13 @@ def extract(
         "lexical"
     ),
     model: Annotated[str | None, typer.Option("--model", help="chat: a folder, or http(s)://host/v1.")] = None,
-    model_name: Annotated[str | None, typer.Option("--model-name", help="chat: what the endpoint calls it.")] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help="chat: file of answers; none is asked twice.")] = None,
-    key_variable: Annotated[
-        str | None, typer.Option("--key-variable", help="endpoint: variable with the key (TOKENRY_API_KEY).")
-    ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="endpoint: requests at a time.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", help="endpoint: seconds for an answer.")] = 120.0,
-    budget_requests: Annotated[str | None, typer.Option("--budget-requests", help="endpoint: 500, 10K.")] = None,
-    budget_tokens: Annotated[str | None, typer.Option("--budget-tokens", help="endpoint: 5M.")] = None,
+    model_name: ModelName = None,
+    cache: Cache = None,
+    key_variable: KeyVariable = None,
+    concurrency: Concurrency = 4,
+    timeout: Timeout = 120.0,
+    budget_requests: BudgetRequests = None,
+    budget_tokens: BudgetTokens = None,
     per_item: Annotated[int, typer.Option("--per-item", min=1, help="Skills of a problem at most.")] = 10,
     solution: Annotated[str | None, typer.Option("--solution-column", help="Put behind the problem's text.")] = None,
     tags: Annotated[str, typer.Option("--tags-column", help="tags: lists, or strings with commas.")] = "tags",

@@ -150,7 +150,7 @@ def write_run(
         "seconds": round(ended - started, 3),
         "cpu_seconds": round(time.process_time(), 3),
         "versions": _versions(),
-        "machine": _machine(),
+        "machine": machine(),
     }
     path = Path(folder) / "run.json"
     atomic_write(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -294,13 +294,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """System, processor, cores this process may use, and the GPU where torch is loaded and sees one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine: dict[str, object] = {"system": platform.platform(), "cpu": _cpu_name(), "cores": cores}
+    found: dict[str, object] = {"system": platform.platform(), "cpu": _cpu_name(), "cores": cores}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()
-    return machine
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
 
 
 def _cpu_name() -> str:

@@ -6,7 +6,7 @@ Vocabularies are compared by bytes, never by stored strings.
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -116,6 +116,10 @@ class Vocab:
             name=name,
         )
 
+    def __getstate__(self) -> dict[str, object]:
+        # What is made from the fields is made again elsewhere: a pickled Tokenizer forgets `encode_special_tokens`.
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
     def __repr__(self) -> str:
         return f"Vocab({self.name!r}, {self.family}, {self.size:,} ids, {len(self.merges):,} merges)"
 
@@ -138,6 +142,15 @@ class Vocab:
             return Tokenizer.from_str(json.dumps(spec, ensure_ascii=False))
         except Exception as error:
             raise ValueError(f"{self.name}: the tokenizers library cannot open this tokenizer ({error}).") from None
+
+    @cached_property
+    def plain_backend(self) -> Tokenizer:
+        """As `backend`, but a special token that somebody wrote in a text is plain text."""
+        own = Tokenizer.from_str(self.backend.to_str())
+        own.encode_special_tokens = True
+        own.no_truncation()
+        own.no_padding()
+        return own
 
     @cached_property
     def fingerprint(self) -> str:
@@ -187,13 +200,18 @@ class Vocab:
         """All NORMAL and BYTE tokens by their bytes; among equals NORMAL is found."""
         return ByteTrie.build(self.tokens, preference=self.kinds.tolist())
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Ids of each text as uint32, without adding bos or the like; special tokens written in a text are matched."""
+    def encode(self, texts: Sequence[str], *, plain: bool = False) -> list[np.ndarray]:
+        """Ids of each text as uint32, without adding bos or the like.
+
+        Args:
+            texts: a list.
+            plain: a special token written in a text is plain text; else it is matched.
+        """
         if isinstance(texts, str):
             raise ValueError("encode takes a list of texts, got one string; write encode([text])[0].")
-        out = []
+        out, backend = [], self.plain_backend if plain else self.backend
         for start in range(0, len(texts), _BATCH):
-            batch = self.backend.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
+            batch = backend.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
             out += [np.array(encoding.ids, np.uint32) for encoding in batch]
         return out
 

@@ -104,12 +104,7 @@ class LocalChat:
 
 def plain_encoder(lm: object) -> Callable[[str], list[int]]:
     """Text -> ids none of which is special, whatever is written in it; the model's own tokenizer stays as it is."""
-    from tokenizers import Tokenizer
-
-    own = Tokenizer.from_str(lm.vocab.backend.to_str())
-    own.encode_special_tokens = True
-    own.no_truncation()
-    own.no_padding()
+    own = lm.vocab.plain_backend
     return lambda text: own.encode(text, add_special_tokens=False).ids
 
 

@@ -30,7 +30,9 @@ _NONE = re.compile(r"n\s*/\s*a\.?|none|null|unknown", re.IGNORECASE)
 _QUOTED_DOTS = re.compile(r"^\s*[\"'“”‘’]\s*(?:\.{3,}|…)\s*")
 _MARKS = ("BEGIN>>>\n", "\n<<<END")
 _LIKE_A_MARK = re.compile(r"<<<\s*end|begin\s*>>>", re.IGNORECASE)
-_OWN_COLUMNS = {"domain", "truncated", "error"}
+TO_FILL = "FILL IN"
+"""Stands in a draft where somebody has to say what an end of the scale means."""
+OWN_COLUMNS = {"domain", "truncated", "error"}
 _IMAGE = re.compile(r"!\[[^\[\]\n]{0,2000}\]\([^()\s]{0,4000}(?:\s+\"[^\"\n]{0,500}\")?\)")
 
 
@@ -111,8 +113,13 @@ class Rubric:
                 f"the rubric {self.name!r} has the criteria {list(names)}; need different names, of small letters, "
                 "digits and underscores."
             )
-        if taken := sorted(_OWN_COLUMNS & set(names)):
+        if taken := sorted(OWN_COLUMNS & set(names)):
             raise ValueError(f"the rubric {self.name!r} has a criterion {taken[0]!r}, a column of its own. Rename it.")
+        if blank := [one.name for one in self.criteria if TO_FILL in (one.low, one.high)]:
+            raise ValueError(
+                f"the rubric {self.name!r} is a draft: {', '.join(blank)} say {TO_FILL!r} where low or high should say "
+                "what a bad or a good document is like. Write that, or strike the criterion."
+            )
         if not 0 <= self.scale[0] < self.scale[1] <= 9:
             raise ValueError(f"the rubric {self.name!r} has the scale {self.scale}; need two digits, the lower first.")
         if not all(re.fullmatch(r"[A-Z]", letter) for letter in self.domains) or len(self.domains) == 1:

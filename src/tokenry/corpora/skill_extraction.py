@@ -22,9 +22,9 @@ from tokenry.core.choosing import suggest
 from tokenry.core.hashing import fingerprint
 from tokenry.core.report import Report
 from tokenry.core.runs import describe_input
+from tokenry.corpora.phrases import Answer, ask_phrases, clean_phrases
 
-__all__ = ["PROMPT", "WAYS", "Answer", "Extraction", "ask_skills", "extract", "lexical_skills", "open_model",
-           "parse_skills", "read_skills"]  # fmt: skip
+__all__ = ["PROMPT", "WAYS", "Extraction", "ask_skills", "extract", "lexical_skills", "open_model", "read_skills"]
 
 WAYS = ("lexical", "chat", "tags")
 PROMPT = (
@@ -33,23 +33,8 @@ PROMPT = (
     '["solving quadratic inequalities", "completing the square"], and nothing else. Name skills, not the story, the '
     "names or the numbers of the problem."
 )
-_LONGEST_ANSWER = 20_000  # characters of an answer that are looked at
 _LONGEST_PROBLEM = 24_000  # characters of a problem that a model is shown
-_AT_ONCE = 64  # problems between two steps of the progress
 _METADATA = b"tokenry.skills"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one problem gave.
-
-    Attributes:
-        skills: in order, lower case, each once.
-        reason: why there are none, or why some were left out; "" when all is well.
-    """
-
-    skills: tuple[str, ...]
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,57 +69,6 @@ class Extraction:
         return [{"role": "user", "content": f"{told}\n\nThe problem:\n{text[:_LONGEST_PROBLEM]}"}]
 
 
-def parse_skills(answer: object, *, most: int = 10, longest: int = 8) -> Answer:
-    """Read an answer that should be a JSON list of short phrases, and nothing else.
-
-    A code fence around it is passed over, and so is an object whose one member is the list.
-
-    Args:
-        answer: of the model.
-        most: an answer with more skills is refused.
-        longest: a skill with more words is left out.
-    """
-    if not isinstance(answer, str) or not answer.strip():
-        return Answer((), "empty answer")
-    if len(answer) > _LONGEST_ANSWER:
-        return Answer((), f"answer of {len(answer):,} characters")
-    bare = re.sub(r"^```\w*\s*\n?|\n?\s*```$", "", answer.strip())
-    try:
-        found = json.loads(bare)
-    except (ValueError, RecursionError):
-        return Answer((), "not a JSON list")
-    if isinstance(found, dict) and len(found) == 1:
-        found = next(iter(found.values()))
-    if not isinstance(found, list):
-        return Answer((), "not a JSON list")
-    if len(found) > most:
-        return Answer((), f"more than {most} skills")
-    return _cleaned(found, longest)
-
-
-def _cleaned(found: Sequence[object], longest: int) -> Answer:
-    skills, left_out = {}, Counter()
-    for one in found:
-        skill = tidy(one) if isinstance(one, str) else ""
-        if not skill:
-            left_out["no phrase"] += 1
-        elif len(skill.split()) > longest or len(skill) > 40 * longest:
-            left_out[f"over {longest} words"] += 1
-        else:
-            skills[skill] = None
-    if not skills and not left_out:
-        return Answer((), "no skills")
-    reason = ", ".join(f"{n} {what}" for what, n in sorted(left_out.items()))
-    return Answer(tuple(skills), reason)
-
-
-def tidy(skill: str) -> str:
-    """A skill as it is counted: NFKC, lower case, single spaces, no marks around it."""
-    import unicodedata
-
-    return " ".join(unicodedata.normalize("NFKC", skill).lower().split()).strip(" .,;:!?\"'`*-–—•")
-
-
 def ask_skills(chat: object, texts: Sequence[str], *, extraction: Extraction) -> list[Answer]:
     """Ask a chat model for the skills of each problem; with a cache, nothing is asked for twice.
 
@@ -143,20 +77,10 @@ def ask_skills(chat: object, texts: Sequence[str], *, extraction: Extraction) ->
         texts: problems with their solutions.
         extraction: prompt and limits.
     """
-    from tokenry.core.progress import Progress
-    from tokenry.corpora.chat import open_chat
-
-    chat, answers = open_chat(chat), []
-    with Progress("name skills", total=len(texts)) as progress:
-        for start in range(0, len(texts), _AT_ONCE):
-            part = [extraction.messages(text) for text in texts[start : start + _AT_ONCE]]
-            answers += chat.ask(part)
-            progress.add(len(part))
-    return [
-        Answer((), f"no answer: {one.error}"[:200]) if one.text is None
-        else parse_skills(one.text, most=extraction.most, longest=extraction.longest)
-        for one in answers
-    ]  # fmt: skip
+    return ask_phrases(
+        chat, [extraction.messages(text) for text in texts], most=extraction.most, longest=extraction.longest,
+        what="skills", label="name skills",
+    )  # fmt: skip
 
 
 def open_model(extraction: Extraction, model: object, **options: object) -> object:
@@ -302,7 +226,7 @@ def extract(
             "id": documents.column("id"),
             "text": pa.array(texts, pa.string()),
             "source": documents.column("source"),
-            "skills": pa.array([list(one.skills) for one in answers], pa.list_(pa.string())),
+            "skills": pa.array([list(one.phrases) for one in answers], pa.list_(pa.string())),
             "reason": pa.array([one.reason or None for one in answers], pa.string()),
         }
     ).replace_schema_metadata({_METADATA: json.dumps(provenance)})
@@ -321,13 +245,13 @@ def _texts(documents: pa.Table, extraction: Extraction) -> list[str]:
 def _answers(documents: pa.Table, texts: list[str], extraction: Extraction, *, chat: object) -> list[Answer]:
     if extraction.way == "lexical":
         found = lexical_skills(texts, most=extraction.most, width=min(3, extraction.longest))
-        return [_cleaned(one, extraction.longest) for one in found]
+        return [clean_phrases(one, extraction.longest) for one in found]
     if extraction.way == "tags":
         tags = documents.column(extraction.tags).to_pylist()
         tags = [one.split(",") if isinstance(one, str) else one or [] for one in tags]
         return [
             Answer((), f"more than {extraction.most} skills") if len(one) > extraction.most
-            else _cleaned(one, extraction.longest)
+            else clean_phrases(one, extraction.longest)
             for one in tags
         ]  # fmt: skip
     if chat is None:
@@ -358,9 +282,9 @@ def read_skills(path: str | Path) -> tuple[list[list[str]], list[str], dict[str,
 
 
 def _extraction_report(answers: list[Answer], provenance: dict[str, object], out: str, n_bad: int) -> Report:
-    named = Counter(skill for one in answers for skill in one.skills)
+    named = Counter(skill for one in answers for skill in one.phrases)
     reasons = Counter(re.sub(r"^answer of .*", "answer too long", one.reason) for one in answers if one.reason)
-    n_with = sum(bool(one.skills) for one in answers)
+    n_with = sum(bool(one.phrases) for one in answers)
     top = pa.table(
         {"skill": [one for one, _ in named.most_common(15)], "problems": [n for _, n in named.most_common(15)]}
     )

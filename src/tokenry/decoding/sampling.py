@@ -59,6 +59,8 @@ class Settings:
     def law(self, logits_V: Tensor, context: Sequence[int] | None = None) -> Tensor:
         """Probabilities (V,) in float64 that a token is drawn with; a draft must use the same on its own logits.
 
+        Logits (..., V) of several places give (..., V).
+
         At temperature 0 all the mass is on the likeliest token.
 
         Raises:
@@ -69,7 +71,7 @@ class Settings:
             return torch.nn.functional.one_hot(logits_V.argmax(-1), logits_V.shape[-1]).double()
         logits_V = logits_V / self.temperature
         if 0 < self.top_k < logits_V.shape[-1]:
-            least = logits_V.topk(self.top_k).values[-1]
+            least = logits_V.topk(self.top_k).values[..., -1:]
             logits_V = logits_V.masked_fill(logits_V < least, -torch.inf)
         law_V = logits_V.softmax(-1)
         return law_V if self.top_p == 1 else _nucleus(law_V, self.top_p)

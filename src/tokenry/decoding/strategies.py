@@ -1,6 +1,6 @@
 """Strategies: one call to continue prompts with any of them, from Python or `tokenry generate`, with what it cost."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -33,7 +33,10 @@ class Continuation:
 
 
 class Strategy(Protocol):
-    """A way to decode. It may keep what it learns from one prompt to the next."""
+    """A way to decode. It may keep what it learns from one prompt to the next.
+
+    One that decodes prompts together has a method `many(lm, prompts, settings) -> list[Continuation]` as well.
+    """
 
     def __call__(self, lm: LM, prompt: Prompt, settings: Settings) -> Continuation:
         """Continue one prompt."""
@@ -77,26 +80,35 @@ def make(strategy: "str | Strategy", **options: object) -> Strategy:
     Raises:
         ValueError: no such strategy, or an option it does not take.
     """
+    if isinstance(strategy, str):
+        return maker(strategy, options)(**options)
+    if options:
+        raise ValueError(
+            f"options {', '.join(options)} beside a strategy that is made already; give them to its maker."
+        )
+    return strategy
+
+
+def maker(strategy: str, options: Iterable[str] = ()) -> Callable[..., Strategy]:
+    """The function behind a name in STRATEGIES (or `pkg.module:function`), once it is known to take these options.
+
+    Raises:
+        ValueError: no such strategy, or an option it does not take.
+    """
     import inspect
 
     from tokenry.core.choosing import resolve, suggest
     from tokenry.decoding import STRATEGIES
 
-    if not isinstance(strategy, str):
-        if options:
-            raise ValueError(
-                f"options {', '.join(options)} beside a strategy that is made already; give them to its maker."
-            )
-        return strategy
-    maker = resolve(strategy, STRATEGIES, kind="decoding strategy")
-    known = inspect.signature(maker).parameters
+    found = resolve(strategy, STRATEGIES, kind="decoding strategy")
+    known = inspect.signature(found).parameters
     odd = [name for name in options if name not in known]
     if odd and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         raise ValueError(
             f"strategy {strategy} takes no option {odd[0]!r}.{suggest(odd[0], known)} It takes: "
             f"{', '.join(known) or 'none'}."
         )
-    return maker(**options)
+    return found
 
 
 def settings_for(lm: LM, settings: Settings) -> Settings:
@@ -146,7 +158,15 @@ def generate(
     run = make(strategy, **{key: value for key, value in asked.items() if key not in fields})
     if isinstance(prompts, str) or _is_ids(prompts):
         return run(lm, prompts, settings)
-    return [run(lm, prompt, settings) for prompt in prompts]
+    return list(continued(run, lm, prompts, settings=settings))
+
+
+def continued(run: Strategy, lm: LM, prompts: Iterable[Prompt], *, settings: Settings) -> Iterator[Continuation]:
+    """Continuations in order: together where the strategy can, else each as soon as it is asked for."""
+    if hasattr(run, "many"):
+        yield from run.many(lm, list(prompts), settings)
+    else:
+        yield from (run(lm, prompt, settings) for prompt in prompts)
 
 
 def ids_of(lm: LM, prompt: Prompt) -> list[int]:

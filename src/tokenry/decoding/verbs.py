@@ -6,7 +6,7 @@ from dataclasses import replace
 from tokenry.core.intervals import ratio_interval
 from tokenry.core.report import Report
 from tokenry.decoding.sampling import Settings
-from tokenry.decoding.strategies import Continuation, make, settings_for, stop_at
+from tokenry.decoding.strategies import Continuation, continued, make, settings_for, stop_at
 from tokenry.models.lm import LM
 
 
@@ -43,12 +43,11 @@ def generate_report(
     if not prompts:
         raise ValueError("no prompt to continue; need at least one. Give --prompt TEXT or --prompts FILE.")
     run = make(strategy, **dict(parsed_option(option) for option in options))
-    lm = LM.open(model, device=device, dtype=dtype)
+    lm = getattr(run, "open", LM.open)(model, device=device, dtype=dtype)  # a strategy may open its own kind
     settings = settings_for(lm, settings or Settings())
     settings = replace(settings, stop=stop_at(lm, stop) or settings.stop)
     rows, found = [], []
-    for prompt in prompts:
-        one = run(lm, prompt, settings)
+    for prompt, one in zip(prompts, continued(run, lm, prompts, settings=settings), strict=True):
         found.append(one.stats)
         rows.append({
             "prompt": prompt, "text": one.text, "tokens": one.stats.n_new, "forwards": one.stats.n_forwards,

@@ -1,4 +1,4 @@
-"""From texts to training batches: tokenise, keep as shards of ids on disk, pack to a fixed length, draw by step.
+"""From texts or packed shards to training batches: tokenise, pack to a fixed length, draw by step.
 
 Axes: N packed sequences, B sequences of a batch, T positions.
 """
@@ -38,10 +38,69 @@ class Packs:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: np.ndarray) -> "Packs":
+        """The sequences `rows` (B,)."""
+        return Packs(self.ids[rows], self.learned[rows], self.documents[rows])
+
     @property
     def n_targets(self) -> int:
         """Tokens that are learned in one pass (the first of a sequence never is)."""
         return int(self.learned[:, 1:].sum())
+
+
+class PackedShards:
+    """The sequences of shards on disk, as `corpora.packing.pack_corpus` writes them: `Packs` larger than memory.
+
+    Sequences are cut anew in every shard, and documents are numbered through. `draw` takes it in the place of `Packs`.
+
+    Args:
+        folder: the packed corpus.
+        length: T; None takes that of the packed corpus.
+
+    Attributes:
+        vocab: fingerprint of the vocabulary that the ids belong to.
+
+    Raises:
+        FileNotFoundError: it is none. ValueError: no length is known, or the folder is damaged.
+    """
+
+    def __init__(self, folder: str | Path, *, length: int | None = None) -> None:
+        from tokenry.core.shards import read_manifest, read_shard
+
+        record = read_manifest(folder)
+        self.length, self.vocab = length or record["length"], record["vocabulary"]["fingerprint"]
+        if not self.length or self.length < 2:
+            raise ValueError(f"{folder} has no sequence length; need one of 2 or more. Give length=.")
+        self._both = record["bos"] is not None and record["eos"] is not None
+        self._pad = record["pad"]
+        self._shards = [read_shard(Path(folder) / shard["name"]) for shard in record["shards"]]
+        sizes = [int(offsets[-1]) for _, offsets in self._shards]
+        self._first_S = np.cumsum([0, *(-(-size // self.length) for size in sizes)])
+        self._documents_S = np.cumsum([0, *(len(offsets) - 1 for _, offsets in self._shards)])
+
+    def __len__(self) -> int:
+        return int(self._first_S[-1])
+
+    def take(self, rows: np.ndarray) -> Packs:
+        """The sequences `rows` (B,), read from disk."""
+        shape = (len(rows), self.length)
+        ids, learned = np.full(shape, self._pad, np.uint32), np.zeros(shape, bool)
+        documents = np.full(shape, -1, np.int32)
+        for place, row in enumerate(np.asarray(rows).tolist()):
+            number = int(np.searchsorted(self._first_S, row, side="right")) - 1
+            flat, offsets = self._shards[number]
+            start = (row - int(self._first_S[number])) * self.length
+            stop = min(start + self.length, int(offsets[-1]))
+            owners = np.searchsorted(offsets, np.arange(start, stop), side="right") - 1
+            ids[place, : stop - start] = flat[start:stop]
+            documents[place, : stop - start] = owners + self._documents_S[number]
+            # A bos behind an eos says nothing, see `pack`.
+            learned[place, : stop - start] = offsets[owners] != np.arange(start, stop) if self._both else True
+        return Packs(ids, learned, documents)
+
+
+Sequences = Packs | PackedShards
+"""What batches are drawn from."""
 
 
 def tokenise(vocab: Vocab, texts: Iterable[str], *, batch_texts: int = 256) -> Iterator[np.ndarray]:
@@ -100,7 +159,12 @@ def pack(
 
 
 def draw(
-    packs: Packs, *, batch_size: int, seed: int = 0, isolate: bool = False, device: str | torch.device = "cpu"
+    packs: Sequences,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    isolate: bool = False,
+    device: str | torch.device = "cpu",
 ) -> Callable[[int], Batch]:
     """A function from step to batch: every epoch is a new shuffle of all sequences, fixed by `seed` and step alone.
 
@@ -147,11 +211,10 @@ def draw_rows(n_rows: int, *, batch_size: int, seed: int = 0) -> Callable[[int],
     return rows
 
 
-def collate(packs: Packs, rows: np.ndarray, *, isolate: bool = False, device: str | torch.device = "cpu") -> Batch:
+def collate(packs: Sequences, rows: np.ndarray, *, isolate: bool = False, device: str | torch.device = "cpu") -> Batch:
     """The batch of the sequences `rows` (B,); `isolate` and `device` as for `draw`."""
-    ids_BT = packs.ids[rows].astype(np.int64)
-    documents_BT = packs.documents[rows]
-    learned_BT = packs.learned[rows].copy()
+    taken = packs.take(rows)
+    ids_BT, documents_BT, learned_BT = taken.ids.astype(np.int64), taken.documents, taken.learned
     found = {"input_ids": torch.from_numpy(ids_BT)}
     if isolate:
         first_BT = np.ones(documents_BT.shape, dtype=bool)
@@ -163,62 +226,6 @@ def collate(packs: Packs, rows: np.ndarray, *, isolate: bool = False, device: st
         found["attention_mask"] = _document_mask(torch.from_numpy(documents_BT))
     found["labels"] = torch.from_numpy(np.where(learned_BT, ids_BT, NOT_LEARNED))
     return {key: tensor.to(device, non_blocking=True) for key, tensor in found.items()}
-
-
-def write_shard(folder: str | Path, documents: Iterable[np.ndarray], *, vocab_size: int) -> int:
-    """Write ids of documents as `ids.npy` (uint16, or uint32 from 65,536 ids on) and `offsets.npy` (int64, D + 1).
-
-    Ids go to disk as they come, so a shard may be larger than memory.
-
-    Returns:
-        Number of documents written.
-
-    Raises:
-        FileExistsError: the folder exists.
-        ValueError: an id outside the vocabulary.
-    """
-    from tokenry.core.runs import atomic_folder
-
-    kind = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
-    offsets = [0]
-    with atomic_folder(Path(folder)) as beside:
-        raw = beside / "ids.raw"
-        with raw.open("wb") as file:
-            for ids in documents:
-                if len(ids) and int(ids.max()) >= vocab_size:
-                    raise ValueError(
-                        f"Document {len(offsets) - 1} holds id {int(ids.max())}, the vocabulary ends at "
-                        f"{vocab_size - 1}. Encode it with this vocabulary."
-                    )
-                file.write(np.ascontiguousarray(ids, dtype=kind).tobytes())
-                offsets.append(offsets[-1] + len(ids))
-        _as_npy(raw, beside / "ids.npy", kind, offsets[-1])
-        np.save(beside / "offsets.npy", np.array(offsets, dtype=np.int64), allow_pickle=False)
-    return len(offsets) - 1
-
-
-def read_shard(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, offsets) of a shard, mapped from disk: document d is `ids[offsets[d]:offsets[d + 1]]`.
-
-    Raises:
-        FileNotFoundError: the folder holds no shard.
-        ValueError: the two files do not belong together.
-    """
-    folder = Path(folder)
-    if not (folder / "ids.npy").is_file() or not (folder / "offsets.npy").is_file():
-        raise FileNotFoundError(f"{folder} is not a shard of ids; need ids.npy and offsets.npy. Make it: write_shard.")
-    offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
-    mode = "r" if len(offsets) and offsets[-1] else None  # nothing cannot be mapped
-    ids = np.load(folder / "ids.npy", mmap_mode=mode, allow_pickle=False)
-    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"{folder}: offsets.npy does not fit ids.npy ({len(ids)} ids). Write the shard again.")
-    return ids, offsets
-
-
-def shard_documents(ids: np.ndarray, offsets: np.ndarray) -> Iterator[np.ndarray]:
-    """The documents of a shard in order, each a view (T,)."""
-    for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        yield ids[first:last]
 
 
 def _document_mask(documents_BT: Tensor) -> Tensor:
@@ -236,14 +243,3 @@ def _document_mask(documents_BT: Tensor) -> Tensor:
 
 def _smallest(ids: np.ndarray) -> np.ndarray:
     return ids.astype(np.uint16) if len(ids) == 0 or int(ids.max()) < 1 << 16 else ids
-
-
-def _as_npy(raw: Path, path: Path, kind: np.dtype, size: int) -> None:
-    """Put the header of the .npy format before raw numbers, in blocks; the raw file goes."""
-    import shutil
-
-    with path.open("wb") as target, raw.open("rb") as source:
-        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (size,)}
-        np.lib.format.write_array_header_1_0(target, header)
-        shutil.copyfileobj(source, target, 1 << 22)
-    raw.unlink()

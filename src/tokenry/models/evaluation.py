@@ -1,5 +1,6 @@
 """Score or sample a model from a name or folder, as a Report."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ def evaluate(
     device: str | None = None,
     dtype: str | None = None,
     reading: dict | None = None,
+    score: Callable | None = None,
 ) -> Report:
     """Bits per byte of a model on documents, by source where there are several.
 
@@ -27,6 +29,8 @@ def evaluate(
             equal when you compare models.
         device, dtype: as for `LM.open`.
         reading: `text`, `limit`, `skip_bad` of the reader.
+        score: what scores in place of `LM.score`: (lm, texts, max_bytes=, progress=) -> Scores, as
+            `decoding.bytes_scoring.byte_scores` does over all ways to write a text.
 
     Returns:
         Report of kind "model-evaluate": facts bits_per_byte, bytes_per_token (Intervals over documents), n_documents,
@@ -48,7 +52,7 @@ def evaluate(
         raise ValueError(f"{source}: no document with text in it; need at least one. Look at the text column's name.")
     lm = LM.open(model, device=device, dtype=dtype)
     with Progress("scoring", total=sum(len(t.encode()) for t in texts), unit="bytes") as progress:
-        scores = lm.score(texts, max_bytes=segment_bytes, progress=progress)
+        scores = (score or LM.score)(lm, texts, max_bytes=segment_bytes, progress=progress)
     report = Report(kind="model-evaluate", title=f"{lm.name} on {len(texts):,} documents", facts=_facts(scores))
     names = sorted(set(origins))
     if len(names) > 1:

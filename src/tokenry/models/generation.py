@@ -92,10 +92,18 @@ def end_ids(lm: "LM") -> tuple[int, ...]:
     return tuple(ends) if isinstance(ends, list | tuple) else (() if ends is None else (int(ends),))
 
 
-def _continue(
-    lm: "LM", ids: np.ndarray, *, max_new_tokens: int, temperature: float = 0.0, fixed: bool = False
-) -> torch.Tensor:
-    """Ids (T,) of the prompt and what follows; `fixed` takes exactly `max_new_tokens` steps."""
+def library_config(lm: "LM", *, max_new_tokens: int, temperature: float = 0.0, fixed: bool = False) -> object:
+    """What the library's `generate` is asked: the model's own end and padding, no rows that stand for no token.
+
+    Args:
+        lm: the model.
+        max_new_tokens: most tokens to add.
+        temperature: 0 is greedy.
+        fixed: add exactly so many.
+
+    Returns:
+        A transformers GenerationConfig.
+    """
     from transformers import GenerationConfig
 
     ends = list(end_ids(lm))
@@ -109,14 +117,20 @@ def _continue(
     n_rows = lm.model.get_output_embeddings().weight.shape[0]
     if n_rows > lm.vocab.size:  # rows which only round the matrix up stand for no token
         settings["suppress_tokens"] = list(range(lm.vocab.size, n_rows))
+    return GenerationConfig(**settings)
+
+
+def _continue(
+    lm: "LM", ids: np.ndarray, *, max_new_tokens: int, temperature: float = 0.0, fixed: bool = False
+) -> torch.Tensor:
+    """Ids (T,) of the prompt and what follows; `fixed` takes exactly `max_new_tokens` steps."""
+    config = library_config(lm, max_new_tokens=max_new_tokens, temperature=temperature, fixed=fixed)
     ids_BT = torch.from_numpy(ids)[None].to(lm.device)
     was_training = lm.model.training
     lm.model.eval()
     try:
         with quiet_library(), torch.inference_mode():
-            full_BT = lm.model.generate(
-                ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=GenerationConfig(**settings)
-            )
+            full_BT = lm.model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=config)
     finally:
         lm.model.train(was_training)
     return full_BT[0]

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from tokenry.models.kv_cache import GrowingCache
 from tokenry.models.lm import LM, context_of
-from tokenry.models.session_support import Attention, check_cache, check_trees, inspect_attention
+from tokenry.models.session_support import (
+    Attention,
+    check_cache,
+    check_looks_back,
+    check_trees,
+    inspect_attention,
+)
 
 
 class Tree(Protocol):
@@ -75,6 +81,7 @@ class Session:
         check_cache(cache, model)
         if batch < 1:
             raise ValueError(f"batch={batch} rows; need at least 1. Open a session with one row per text.")
+        check_looks_back(model)
         session = cls(model, inspect_attention(model), context_of(model))
         session._rows = [[] for _ in range(batch)]
         session._keep_hidden = hidden_states

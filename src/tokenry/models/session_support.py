@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tokenry.models.opening import quiet_library
+from tokenry.models.scoring import is_masked
 
 MASKED_ATTENTION = ("eager", "sdpa")
 """Implementations that add a 4-D mask to the scores as it is."""
@@ -89,6 +90,19 @@ def inspect_attention(model: nn.Module) -> Attention:
         )
     n_rows = model.get_input_embeddings().weight.shape[0]
     return Attention(kinds, window, implementation, "logits_to_keep" in parameters, cache_name, n_rows)
+
+
+def check_looks_back(model: nn.Module) -> None:
+    """Refuse what fills gaps: a model whose configuration or class says that it looks at later tokens.
+
+    Raises:
+        ValueError: with the way out.
+    """
+    if getattr(getattr(model, "config", None), "is_causal", True) is False or is_masked(model):
+        raise ValueError(
+            f"{type(model).__name__} looks at later tokens, so it has no next token to give; a session runs causal "
+            "models. What fills gaps writes by --strategy diffusion."
+        )
 
 
 def _layer_kinds(text: object, name: str, way_out: str) -> tuple[tuple[str, ...], int | None]:
