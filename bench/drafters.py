@@ -2,6 +2,7 @@
 
     python bench/drafters.py --out bench/results/drafters.json       # both models of bench/draft_pair.py are made first
     python bench/drafters.py --temperature 1 --out bench/results/drafters_sampled.json
+    python bench/drafters.py --prompts 40 --only "library prompt lookup" "recycling 12" --out ...    # some methods
 
 Held-out source code, one thread, float32, batch 1. Every method continues the same prompts, one prompt after another
 and the methods in turn, so that a change of the machine's load meets all. Seconds are those of the processor. At
@@ -24,9 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from base_lm import training_texts
 from draft_pair import code_prompts, draft_model, target_model
 
-from tokenry.core.intervals import ratio_interval
+from tokenry.core.intervals import ratio_change_interval, ratio_interval
+from tokenry.decoding.recycling import warm
 from tokenry.decoding.sampling import Settings
 from tokenry.decoding.strategies import make, settings_for
 from tokenry.models.generation import end_ids
@@ -38,10 +41,13 @@ OURS = {
     "suffix": ("suffix", {"size": 16}),
     "suffix auto": ("suffix", {"size": "auto"}),
     "suffix or recycling": ("suffix", {"size": "auto", "shortest": 5, "fallback": "recycling"}),
+    "suffix or recycling 12": ("suffix", {"size": 12, "shortest": 3, "fallback": "recycling"}),
     "recycling 80": ("recycling", {"size": 80}),
     "recycling 80, paper": ("recycling", {"size": 80, "from_prompt": False}),
     "recycling 32": ("recycling", {"size": 32}),
     "recycling 12": ("recycling", {"size": 12}),
+    "recycling 12, warm": ("recycling", {"size": 12}),
+    "recycling 8": ("recycling", {"size": 8}),
     "recycling auto": ("recycling", {"size": "auto"}),
 }
 DRAFTED = {
@@ -81,7 +87,9 @@ def library(lm: LM, draft: LM, kind: str, settings: Settings) -> Callable[[list[
     return run
 
 
-def compare(lm: LM, draft: LM, prompts: list[list[int]], *, settings: Settings, sizes: list[int]) -> dict[str, dict]:
+def compare(
+    lm: LM, draft: LM, prompts: list[list[int]], *, settings: Settings, sizes: list[int], only: list[str]
+) -> dict[str, dict]:
     """Per method the tokens, target forwards and processor seconds of every prompt, and its texts."""
     counted = Counted(lm.model)
     kinds = ("plain", "prompt lookup", "assisted")
@@ -93,6 +101,9 @@ def compare(lm: LM, draft: LM, prompts: list[list[int]], *, settings: Settings, 
                        for name, (maker, options) in DRAFTED.items()}  # fmt: skip
     for name, strategy in strategies.items():
         methods[name] = lambda prompt, run=strategy: run(lm, prompt, settings).ids
+    methods = {name: run for name, run in methods.items() if not only or name in (*only, "library plain")}
+    if "recycling 12, warm" in methods:  # a table as `state=` keeps it, from documents the models were trained on
+        warm(strategies["recycling 12, warm"].drafter, lm, [text[:1500] for text in training_texts("code")[:60]])
     found: dict[str, dict] = {name: {"tokens": [], "forwards": [], "seconds": [], "ids": []} for name in methods}
     for number, prompt in enumerate(prompts):
         for name, run in methods.items():
@@ -104,7 +115,7 @@ def compare(lm: LM, draft: LM, prompts: list[list[int]], *, settings: Settings, 
             entry["tokens"].append(len(ids))
             entry["ids"].append(ids)
         print(f"prompt {number + 1} of {len(prompts)}", file=sys.stderr, flush=True)
-    for name, strategy in strategies.items():
+    for name, strategy in ((name, one) for name, one in strategies.items() if name in methods):
         drafter = getattr(strategy, "drafter", None)
         found[name]["notes"] = dict(getattr(drafter, "notes", None) or {})
         found[name]["sizing"] = strategy.sizing.table() if hasattr(strategy.sizing, "table") else []
@@ -116,7 +127,8 @@ def summary(found: dict[str, dict]) -> dict[str, dict]:
     """Rates with intervals; the speed beside the library's prompt lookup and assisted generation, paired."""
     rows = {}
     truth = found["library plain"]
-    rivals = {name: found[f"library {name}"] for name in ("prompt lookup", "assisted", "plain")}
+    rivals = {name: found[f"library {name}"] for name in ("prompt lookup", "assisted", "plain")
+              if f"library {name}" in found}  # fmt: skip
     for name, entry in found.items():
         row: dict = {
             "tokens_per_forward": _text(ratio_interval(entry["tokens"], entry["forwards"])),
@@ -125,6 +137,10 @@ def summary(found: dict[str, dict]) -> dict[str, dict]:
         }
         for rival, other in rivals.items():
             row[f"speed_vs_library_{rival.replace(' ', '_')}"] = _text(_speed_ratio(entry, other))
+        for rival in (f"fixed {name.split()[-1]}", "library prompt lookup"):
+            if rival in found and rival != name:
+                pair = [(found[one]["tokens"], found[one]["forwards"]) for one in (rival, name)]
+                row[f"tokens_per_forward_more_than_{rival.replace(' ', '_')}"] = _text(ratio_change_interval(*pair))
         rows[name] = row | {key: entry[key] for key in ("notes", "sizing", "calibration") if entry.get(key)}
     return rows
 
@@ -153,6 +169,7 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=96)
     parser.add_argument("--sizes", type=int, nargs="*", default=[16])
     parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--only", nargs="*", default=[], help="names of methods; all without it")
     parser.add_argument("--target")
     parser.add_argument("--draft")
     parser.add_argument("--out", type=Path)
@@ -161,7 +178,7 @@ def main() -> None:
     lm, draft = LM.open(asked.target or str(target_model())), LM.open(asked.draft or str(draft_model()))
     settings = settings_for(lm, Settings(max_new_tokens=asked.new, temperature=asked.temperature))
     prompts = code_prompts(lm, n=asked.prompts, skip=asked.skip)
-    found = compare(lm, draft, prompts, settings=settings, sizes=asked.sizes)
+    found = compare(lm, draft, prompts, settings=settings, sizes=asked.sizes, only=asked.only)
     rows = summary(found)
     for name, row in rows.items():
         told = "  ".join(f"{key} {row[key]}" for key in row if key not in ("notes", "sizing", "calibration"))

@@ -26,6 +26,8 @@ from tokenry.models.lm import LM
 from tokenry.models.session import Session
 
 WIDTH, SIZE = 8, 80
+_DEEPEST = 16
+"""Longest path of a template made from rates."""
 _COUNTS = (
     {(): 8},
     dict(zip([(r,) for r in range(8)], (8, 4, 3, 2, 1, 1, 1, 1), strict=True)),
@@ -78,7 +80,8 @@ class Recycling:
         self.table_VK: np.ndarray | None = None
         self.rates = RankRates(_start_rates(width))
         self._rates_R = self.rates.rates()
-        self._shapes: dict[int, Shape] = {}
+        self._shapes: dict[tuple[int, int], Shape] = {}
+        self._deepest = max(_DEEPEST, 0 if tree is None else int(tree.depth.max()))
         self._n_steps, self.owner = 0, ""
 
     @property
@@ -184,10 +187,10 @@ class Recycling:
     def _shape(self, budget: int, depth: int) -> Shape:
         """The template as far as budget and depth allow."""
         size = min(budget, SIZE if self.tree is None else len(self.tree) - 1)
-        key = size * 64 + min(depth, 63)
+        key = size, min(depth, self._deepest)
         if key not in self._shapes:
             whole = self.tree is not None and size == len(self.tree) - 1
-            shape = self.tree if whole else best_ranks(self._rates_R, size)
+            shape = self.tree if whole else best_ranks(self._rates_R, size, max_depth=_DEEPEST)
             if int(shape.depth.max()) > depth:
                 shape = Shape(shape.filled(np.zeros(len(shape))).shallow(depth).parents)
             self._shapes[key] = shape
