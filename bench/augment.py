@@ -26,7 +26,7 @@ from scipy import stats
 from tokenry.corpora.augment import Constraints, Parsed, SubtreePool, augment
 from tokenry.corpora.augment_splits import STRATEGIES, Example, leaks, split
 from tokenry.corpora.linear import LinearClassifier
-from tokenry.corpora.trees import Tree, detokenise, read_trees
+from tokenry.corpora.parse_trees import Tree, detokenise, read_trees
 from tokenry.worlds.treebanks import CLASSES, accepts, sentences_of
 
 PER_CLASS, TEST, SEEDS = 100, 300, 20

@@ -15,8 +15,8 @@ from tokenry.core import tables
 from tokenry.corpora.augment import Constraints, Parsed, SubtreePool, augment, key_of, margin_of, undo
 from tokenry.corpora.augment_splits import STRATEGIES, Example, leaks, split
 from tokenry.corpora.dependency_trees import read_conllu
+from tokenry.corpora.parse_trees import read_trees
 from tokenry.corpora.parsers import conllu_of, open_parser
-from tokenry.corpora.trees import read_trees
 from tokenry.worlds.treebanks import CLASSES, accepts, sentences_of
 
 

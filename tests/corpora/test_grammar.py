@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenry.corpora.grammar import LexicalizedPCFG
-from tokenry.corpora.trees import Tree, read_trees
+from tokenry.corpora.parse_trees import Tree, read_trees
 from tokenry.worlds.treebanks import sentences_of
 
 BANK = """

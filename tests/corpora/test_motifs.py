@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenry.corpora.motifs import Graph, canonical, compare_motifs, connected_sets, count_motifs, graph_of_trees
-from tokenry.corpora.trees import read_trees
+from tokenry.corpora.parse_trees import read_trees
 
 
 @st.composite

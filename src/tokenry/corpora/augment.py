@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tokenry.corpora.parse_trees import Tree, detokenise
 from tokenry.corpora.subtree_pool import Parsed, SubtreePool, features_of, key_of
-from tokenry.corpora.trees import Tree, detokenise
 
 __all__ = ["Augmented", "Change", "Constraints", "Parsed", "SubtreePool", "augment", "margin_of", "undo"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenry.corpora.trees import Tree
+from tokenry.corpora.parse_trees import Tree
 
 if TYPE_CHECKING:
     from tokenry.corpora.grammar import LexicalizedPCFG

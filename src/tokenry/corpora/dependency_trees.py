@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tokenry.corpora.trees import MAX_DEPTH, MAX_NODES, Tree
+from tokenry.corpora.parse_trees import MAX_DEPTH, MAX_NODES, Tree
 
 __all__ = ["Sentence", "Skipped", "read_conllu"]
 

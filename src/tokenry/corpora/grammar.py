@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tokenry.corpora.trees import MAX_DEPTH, Tree
+from tokenry.corpora.parse_trees import MAX_DEPTH, Tree
 
 __all__ = ["LexicalizedPCFG", "Rule", "rules_of"]
 

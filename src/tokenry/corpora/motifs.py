@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tokenry.corpora.artifacts import Finding, compare_means
-from tokenry.corpora.trees import Tree
+from tokenry.corpora.parse_trees import Tree
 
 __all__ = ["Graph", "canonical", "compare_motifs", "connected_sets", "count_motifs", "graph_of_trees"]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tokenry.core.choosing import needs, resolve, suggest
 from tokenry.corpora.dependency_trees import Skipped, read_conllu
-from tokenry.corpora.trees import Tree, read_trees
+from tokenry.corpora.parse_trees import Tree, read_trees
 
 __all__ = ["PARSERS", "NoColumnError", "Parser", "conllu_of", "open_parser", "open_synonyms"]
 

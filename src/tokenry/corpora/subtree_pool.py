@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tokenry.corpora.grammar import LexicalizedPCFG
-from tokenry.corpora.trees import Tree, detokenise
+from tokenry.corpora.parse_trees import Tree, detokenise
 
 __all__ = ["Parsed", "SubtreePool", "agreement", "features_of", "key_of", "lowered"]
 

@@ -146,14 +146,14 @@ class Cuts:
         return tuple(sorted(edge for edge in edges if 0 < edge < len(text)))
 
     def _groups(self, fine: bool, unfinished: bytes) -> Groups:
-        numbers: dict[tuple[str, bytes], int] = {}
+        numbers: dict[tuple[str, str], int] = {}
         of_V, texts = np.full(len(self.tokens), -1, np.int64), []
         for i, token in enumerate(self.tokens):
             known = None if token is None else readable(unfinished + token)
             if known is None:
                 continue
             text, rest = known
-            key = (classes_of(text, fine=fine)[0], rest)
+            key = (classes_of(text, fine=fine)[0], _classes_from(rest))
             if key not in numbers:
                 numbers[key] = len(texts)
                 texts.append((text, rest))
@@ -186,6 +186,12 @@ def characters_from(data: bytes) -> tuple[str, ...]:
         if not 0xD800 <= code < 0xE000 and code < 0x40000:  # nothing but private and unassigned characters beyond
             found.setdefault(class_of(chr(code)), chr(code))
     return tuple(found.values())
+
+
+@lru_cache(maxsize=1 << 12)
+def _classes_from(data: bytes) -> str:
+    """Classes of the characters that begin with `data`; two such beginnings with equal classes are cut alike."""
+    return "".join(sorted(map(class_of, characters_from(data)))) if data else ""
 
 
 def _endings(text: str, fine: bool) -> tuple[str, ...]:

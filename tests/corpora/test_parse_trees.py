@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenry.corpora.dependency_trees import Skipped, read_conllu
-from tokenry.corpora.trees import MAX_DEPTH, Tree, detokenise, read_trees
+from tokenry.corpora.parse_trees import MAX_DEPTH, Tree, detokenise, read_trees
 
 
 @pytest.mark.parametrize(
