@@ -18,6 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import argparse
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -185,7 +186,7 @@ def main() -> None:
         print(f"{name:24} {told}", flush=True)
     if asked.out:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread, torch {torch.__version__}"
-        head = {"command": "python " + " ".join(sys.argv), "machine": machine, "n_prompts": len(prompts), "seed": 0,
+        head = {"command": "python " + shlex.join(sys.argv), "machine": machine, "n_prompts": len(prompts), "seed": 0,
                 "new_tokens": asked.new, "parameters": [sum(w.numel() for w in one.model.parameters())
                                                         for one in (lm, draft)]}  # fmt: skip
         asked.out.write_text(json.dumps(head | {"methods": rows}, indent=1) + "\n", encoding="utf-8")
