@@ -8,7 +8,7 @@ demo: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/tokenry adapt --demo --out out/demo --overwrite --resume
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not slow"
 
 coverage: $(VENV)/.installed
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow" --cov=tokenry --cov-report=term:skip-covered
