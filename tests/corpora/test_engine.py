@@ -39,8 +39,16 @@ def test_an_unknown_engine_is_named_with_the_nearest_one():
 def test_a_cluster_that_does_not_answer_is_refused_at_once():
     pytest.importorskip("daft")
     pytest.importorskip("ray")
-    with pytest.raises(ValueError, match=r"nothing answers at ray://127\.0\.0\.1:1"):
+    with pytest.raises(ValueError, match=r"nothing answers at 127\.0\.0\.1:1"):
         open_engine("ray://127.0.0.1:1")
+
+
+def test_a_cluster_that_has_died_is_refused_at_once(monkeypatch):
+    pytest.importorskip("daft")
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ValueError, match=r"nothing answers at 127\.0\.0\.1:1.*ray start --head"):
+        open_engine("ray")
 
 
 def test_an_engine_object_is_passed_through():

@@ -7,6 +7,7 @@ are Daft's own, spread over the cluster. The parts must lie where all workers se
 Daft lives in a child process: it may be set up once only in a process, and it can crash at exit after the work is done.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -55,7 +56,7 @@ class DaftEngine:
         needs("cluster", "daft", *(["ray"] if address else []))
         if workers is not None and workers < 1:
             raise ValueError(f"workers={workers}; need at least 1, or none given for as many as there are.")
-        if address and address.startswith("ray://"):
+        if address:
             _check_reachable(address)
         self.address = address
         self.workers = workers
@@ -183,17 +184,35 @@ class DaftEngine:
 
 
 def _check_reachable(address: str) -> None:
-    """Ask whether anything answers there: Ray itself asks for half a minute."""
-    host, _, port = address.removeprefix("ray://").partition(":")
-    if not port.isdigit():
-        raise ValueError(f"{address} names no port. Need ray://host:10001, as `ray start --head` prints it.")
+    """Ask whether anything answers there: Ray itself would ask for half a minute, a dead cluster without end."""
+    noted = _noted_cluster() if address == "auto" else address.removeprefix("ray://")
+    if noted is None:
+        return  # Ray says in a moment that it finds no cluster
+    host, _, port = noted.rpartition(":")
+    if not (host and port.isdigit()):
+        raise ValueError(f"{noted} names no port. Need ray://host:10001, as `ray start --head` prints it.")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise ValueError(
-            f"nothing answers at {address} ({error}). Need the client port of a running Ray cluster: "
-            "`ray start --head --ray-client-server-port=10001` opens one."
+            f"nothing answers at {noted} ({error}). "
+            + (
+                "RAY_ADDRESS or Ray's note of this machine's cluster names it: `ray stop`, then `ray start --head`."
+                if address == "auto"
+                else "Need the client port of a running Ray cluster: `ray start --head --ray-client-server-port=10001` "
+                "opens one."
+            )
         ) from error
+
+
+def _noted_cluster() -> str | None:
+    """host:port of the cluster that Ray would join by itself, None where it notes none."""
+    noted = os.environ.get("RAY_ADDRESS", "").strip()
+    if not noted:
+        note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+        with contextlib.suppress(OSError):
+            noted = note.read_text(encoding="utf-8").strip()
+    return noted.removeprefix("ray://") if ":" in noted else None
 
 
 def _child(pipe: object, address: str | None, workers: int | None, task: Callable, work: tuple) -> None:
