@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -173,6 +174,9 @@ def test_the_result_and_the_luckiest_proxy_are_measured_again_with_the_same_seed
     assert best.score == max(run.score for run in found.runs if run.round)
     assert seeds[tuple(best.weights.values())] == [best.seed, *seeds[tuple(found.weights.values())]]
     assert found.measured.n == found.best_again.n == 25
+    scores = [run.score for run in found.runs if list(run.weights.values()) == list(found.weights.values())]
+    low, high = scipy.stats.t.interval(0.95, 24, np.mean(scores), scipy.stats.sem(scores))
+    assert (found.measured.low, found.measured.high) == pytest.approx((low, high))
     assert abs(found.best_again.value) < 4 / np.sqrt(25) + 0.01 < best.score
     # The noise is that of the seed, so the difference is that of the mixtures.
     assert found.measured.value - found.best_again.value == pytest.approx(

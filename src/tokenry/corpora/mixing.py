@@ -107,7 +107,7 @@ class Found:
     Attributes:
         weights: domain -> share; they sum to 1.
         predicted: the score it should have, with 1.96 times the predictor's error in cross-validation.
-        measured: its score on `repeats` proxies (1.96 standard errors), None without them.
+        measured: its score on `repeats` proxies (95 %, Student's t), None without them.
         best_again: the score of the best proxy's mixture with the same seeds; its first score was the luckiest of many.
         epochs: domain -> passes over it within the budget; empty without one.
         rounds: one entry each.
@@ -348,5 +348,10 @@ def _mean(runs: Sequence[Run]) -> Interval | None:
     scores = np.array([run.score for run in runs if run.score is not None], np.float64)
     if not len(scores):
         return None
-    spread = 1.96 * float(scores.std(ddof=1)) / np.sqrt(len(scores)) if len(scores) > 1 else float("nan")
-    return Interval(float(scores.mean()), float(scores.mean() - spread), float(scores.mean() + spread), len(scores))
+    mean, spread = float(scores.mean()), float("nan")
+    if len(scores) > 1:
+        from scipy.stats import t
+
+        # Three proxies are usual: with 1.96 standard errors one interval in five would miss.
+        spread = float(t.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores)))
+    return Interval(mean, mean - spread, mean + spread, len(scores))
