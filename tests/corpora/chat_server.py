@@ -49,10 +49,14 @@ def serving(behave: Callable[[str, int], object]) -> Iterator[tuple[str, Asked]]
                 asked.now += 1
                 asked.most = max(asked.most, asked.now)
             try:
-                self.behaved(behave(spoken, asked.tries[spoken]))
+                what = behave(spoken, asked.tries[spoken])
+                if isinstance(what, tuple) and what[0] == "sleep":
+                    time.sleep(what[1])
+                    what = (200, {}, what[2])
             finally:
-                with asked.lock:
+                with asked.lock:  # before the answer goes out: who has it may ask again at once
                     asked.now -= 1
+            self.behaved(what)
             self.close_connection = True
 
         def behaved(self, what: object) -> None:
@@ -60,9 +64,6 @@ def serving(behave: Callable[[str, int], object]) -> Iterator[tuple[str, Asked]]
                 return
             if isinstance(what, bytes):
                 what = (200, {}, what)
-            if what[0] == "sleep":
-                time.sleep(what[1])
-                what = (200, {}, what[2])
             with contextlib.suppress(OSError):
                 if what[0] == "drip":
                     self.send_response(200)

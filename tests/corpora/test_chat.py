@@ -162,9 +162,16 @@ def test_an_endpoint_that_never_answers_is_left_after_a_few_questions():
         ask("http://127.0.0.1:9/v1", ["q"], retries=1, failures=1)
 
 
-def test_no_more_requests_than_workers_run_at_a_time():
-    with serving(lambda text, number: ("sleep", 0.05, reply(text))) as (url, asked):
-        ask(url, [str(n) for n in range(12)], workers=3)
+def test_as_many_requests_as_workers_run_at_a_time_and_no_more():
+    three = threading.Barrier(3)
+
+    def together(text, number):
+        three.wait(30)  # answers only when three are being asked
+        return reply(text)
+
+    with serving(together) as (url, asked):
+        _, found = ask(url, [str(n) for n in range(12)], workers=3)
+    assert [one.text for one in found] == [str(n) for n in range(12)]
     assert asked.most == 3
 
 
